@@ -1,0 +1,242 @@
+"""Files that a role owns on a host: planned in full, staged, then swapped in; remembered in one manifest.
+
+The manifest, /etc/dlhost/managed.json, is what makes removal clean: a file that a role once wrote and no longer
+declares is removed, one that it never wrote is never touched.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import grp
+import json
+import os
+import pwd
+import stat
+import subprocess
+import tempfile
+from pathlib import Path
+
+MANIFEST = Path("/etc/dlhost/managed.json")
+SCHEMA_VERSION = 1
+
+
+class OwnedFilesError(Exception):
+    """One sentence for the user: what could not be done, to which file, and what to do."""
+
+
+@dataclasses.dataclass(frozen=True)
+class OwnedFile:
+    """One regular file as it should be; `validate` is a command line with %s for the staged file's path."""
+
+    path: Path
+    content: bytes
+    mode: int = 0o644
+    owner: str = "root"
+    group: str = "root"
+    validate: str = ""
+    sensitive: bool = False
+
+    @classmethod
+    def from_argument(cls, argument: dict) -> OwnedFile:
+        """One element of a module's `files` argument.
+
+        Raises:
+            OwnedFilesError: The path is not absolute, or the mode not octal.
+        """
+        path = Path(argument["path"])
+        if not path.is_absolute():
+            raise OwnedFilesError(f"{path} is not an absolute path.")
+        try:
+            mode = int(argument["mode"], 8)
+        except ValueError:
+            raise OwnedFilesError(f"{path}: mode {argument['mode']!r} is not octal, like '0644'.") from None
+        return cls(
+            path=path,
+            content=argument["content"].encode(),
+            mode=mode,
+            owner=argument["owner"],
+            group=argument["group"],
+            validate=argument["validate"] or "",
+            sensitive=argument["sensitive"],
+        )
+
+
+# The argument_spec of a module's `files` option.
+FILES_ARGUMENT = {
+    "type": "list",
+    "elements": "dict",
+    "default": [],
+    "options": {
+        "path": {"type": "path", "required": True},
+        "content": {"type": "str", "required": True},
+        "mode": {"type": "str", "default": "0644"},
+        "owner": {"type": "str", "default": "root"},
+        "group": {"type": "str", "default": "root"},
+        "validate": {"type": "str"},
+        "sensitive": {"type": "bool", "default": False},
+    },
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Found:
+    """A path as it is: `content` is None where there is no regular file of its own there."""
+
+    content: bytes | None
+    mode: int = 0
+    owner: str = ""
+    group: str = ""
+
+
+def find(path: Path) -> Found:
+    """What is at path now; a symbolic link counts as no file of its own."""
+    try:
+        status = path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return Found(None)
+    if not stat.S_ISREG(status.st_mode):
+        return Found(None)
+    return Found(
+        content=path.read_bytes(),
+        mode=stat.S_IMODE(status.st_mode),
+        owner=_name(pwd.getpwuid, status.st_uid),
+        group=_name(grp.getgrgid, status.st_gid),
+    )
+
+
+def is_as_wanted(found: Found, wanted: OwnedFile) -> bool:
+    """Whether content, mode, owner and group are all as wanted."""
+    return (found.content, found.mode, found.owner, found.group) == (
+        wanted.content,
+        wanted.mode,
+        wanted.owner,
+        wanted.group,
+    )
+
+
+def difference(found: Found, wanted: OwnedFile | None, path: Path) -> dict[str, str]:
+    """Ansible's diff of one file; `wanted` is None where it goes away."""
+    if wanted is not None and wanted.sensitive:
+        return {"header": str(path), "prepared": f"{path}: content not shown\n"}
+    return {
+        "before_header": str(path),
+        "after_header": str(path),
+        "before": _shown(found.content, found.mode, found.owner, found.group, wanted),
+        "after": _shown(wanted.content, wanted.mode, wanted.owner, wanted.group, found) if wanted else "",
+    }
+
+
+def stage(files: list[OwnedFile]) -> dict[Path, Path]:
+    """Write each file beside its place and validate it; returns place to staged path. Nothing is in place yet.
+
+    Raises:
+        OwnedFilesError: A file cannot be written or its validation fails; nothing staged is left behind.
+    """
+    staged: dict[Path, Path] = {}
+    try:
+        for wanted in files:
+            staged[wanted.path] = _write_beside(wanted)
+            _validate(wanted, staged[wanted.path])
+    except BaseException:
+        discard(staged)
+        raise
+    return staged
+
+
+def swap(staged: dict[Path, Path]) -> None:
+    """Rename every staged file into its place."""
+    for path, temporary in staged.items():
+        os.replace(temporary, path)
+
+
+def discard(staged: dict[Path, Path]) -> None:
+    """Remove what was staged and not swapped in."""
+    for temporary in staged.values():
+        temporary.unlink(missing_ok=True)
+
+
+def read_manifest(path: Path = MANIFEST) -> dict[str, dict[str, list[str]]]:
+    """Role name to what it owns: files, packages (all it wants) and installed (those it brought to the host).
+
+    Raises:
+        OwnedFilesError: The manifest is not what dlhost writes.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return {}
+    try:
+        return json.loads(text)["roles"]
+    except (ValueError, KeyError, TypeError):
+        raise OwnedFilesError(f"{path} is damaged. Move it away and run again; dlhost writes it anew.") from None
+
+
+def manifest_file(roles: dict[str, dict[str, list[str]]], path: Path = MANIFEST) -> OwnedFile:
+    """The manifest as a file; roles that own nothing are left out."""
+    owning = {role: owned for role, owned in roles.items() if any(owned.values())}
+    text = json.dumps({"schema_version": SCHEMA_VERSION, "roles": owning}, indent=2, sort_keys=True)
+    return OwnedFile(path=path, content=f"{text}\n".encode())
+
+
+def missing_packages(names: list[str]) -> list[str]:
+    """Those of the Debian packages that are not installed."""
+    if not names:
+        return []
+    query = subprocess.run(
+        ["dpkg-query", "--show", "--showformat=${Package} ${db:Status-Status}\n", *names],
+        capture_output=True,
+        text=True,
+        check=False,  # A name that dpkg has never seen makes it exit 1.
+    )
+    rows = [line.split() for line in query.stdout.splitlines()]
+    installed = {row[0] for row in rows if row[1:] == ["installed"]}
+    return [name for name in names if name not in installed]
+
+
+def _name(look_up, number: int) -> str:
+    try:
+        return look_up(number)[0]
+    except KeyError:
+        return str(number)
+
+
+def _shown(content, mode: int, owner: str, group: str, other) -> str:
+    if content is None:
+        return ""
+    text = content.decode("utf-8", "replace")
+    if other is None or other.content is None or (other.mode, other.owner, other.group) == (mode, owner, group):
+        return text
+    return f"[mode {mode:04o}, owner {owner}:{group}]\n{text}"
+
+
+def _write_beside(wanted: OwnedFile) -> Path:
+    try:
+        uid, gid = pwd.getpwnam(wanted.owner).pw_uid, grp.getgrnam(wanted.group).gr_gid
+    except KeyError as error:
+        raise OwnedFilesError(f"{wanted.path}: {error.args[0]}.") from None
+    temporary = ""
+    try:
+        wanted.path.parent.mkdir(parents=True, exist_ok=True)
+        # The suffix keeps *.conf and *.crt globs from seeing a file that is not in place yet.
+        descriptor, temporary = tempfile.mkstemp(dir=wanted.path.parent, prefix=".dlhost-", suffix=".staged")
+        with os.fdopen(descriptor, "wb") as stream:
+            os.fchmod(descriptor, wanted.mode)
+            os.fchown(descriptor, uid, gid)
+            stream.write(wanted.content)
+            stream.flush()
+            os.fsync(descriptor)
+    except OSError as error:
+        if temporary:
+            Path(temporary).unlink(missing_ok=True)
+        raise OwnedFilesError(f"{wanted.path} cannot be written: {error.strerror}.") from None
+    return Path(temporary)
+
+
+def _validate(wanted: OwnedFile, staged: Path) -> None:
+    if not wanted.validate:
+        return
+    command = [part.replace("%s", str(staged)) for part in wanted.validate.split()]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    if result.returncode != 0:
+        said = " ".join((result.stderr or result.stdout).replace(str(staged), str(wanted.path)).split())
+        raise OwnedFilesError(f"{wanted.path} is refused by {command[0]}: {said}")

@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Ansible module: every file of one role in one call."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: owned_files
+short_description: Keep every file of one role as declared, in one call
+description:
+  - Compares all files of a role with the host, stages and validates what differs, then swaps it in.
+  - Files that the role wrote in an earlier run and no longer declares are removed; files it never wrote are not touched.
+  - What each role owns is kept in C(/etc/dlhost/managed.json), together with the packages it brought to the host.
+author: dlhost maintainers (@dlhost)
+options:
+  role:
+    description: The owner's name.
+    type: str
+    required: true
+  files:
+    description: The files, complete.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      path:
+        description: Absolute path.
+        type: path
+        required: true
+      content:
+        description: The whole text.
+        type: str
+        required: true
+      mode:
+        description: Octal mode.
+        type: str
+        default: "0644"
+      owner:
+        description: Owner's name.
+        type: str
+        default: root
+      group:
+        description: Group's name.
+        type: str
+        default: root
+      validate:
+        description: Command that must accept the staged file; C(%s) is its path. Not run through a shell.
+        type: str
+      sensitive:
+        description: Keep the content out of the diff.
+        type: bool
+        default: false
+  packages:
+    description:
+      - Debian packages that the role is about to install. Those not yet on the host are recorded as brought by it.
+    type: list
+    elements: str
+    default: []
+  state:
+    description: With V(absent), every file of the role is removed and the packages it brought are returned.
+    type: str
+    choices: [present, absent]
+    default: present
+attributes:
+  check_mode:
+    support: full
+    description: Says what would change and writes nothing.
+  diff_mode:
+    support: full
+    description: One diff per file.
+"""
+
+EXAMPLES = r"""
+- name: Write the policy of apt
+  dlhost.host.owned_files:
+    role: system
+    files:
+      - path: /etc/apt/apt.conf.d/90dlhost
+        content: "{{ lookup('ansible.builtin.template', '90dlhost.j2') }}"
+"""
+
+RETURN = r"""
+changed_paths:
+  description: Files written or removed.
+  type: list
+  elements: str
+  returned: always
+removable_packages:
+  description: Packages that this role brought and no other role wants; only with O(state=absent).
+  type: list
+  elements: str
+  returned: always
+"""
+
+from pathlib import Path
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.dlhost.host.plugins.module_utils import owned_files
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "role": {"type": "str", "required": True},
+            "files": owned_files.FILES_ARGUMENT,
+            "packages": {"type": "list", "elements": "str", "default": []},
+            "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+        },
+        supports_check_mode=True,
+    )
+    try:
+        result = converge(
+            role=module.params["role"],
+            wanted=[owned_files.OwnedFile.from_argument(file) for file in module.params["files"]],
+            packages=module.params["packages"],
+            absent=module.params["state"] == "absent",
+            check=module.check_mode,
+        )
+    except owned_files.OwnedFilesError as error:
+        module.fail_json(msg=str(error))
+    module.exit_json(**result)
+
+
+def converge(
+    role: str, wanted: list[owned_files.OwnedFile], packages: list[str], absent: bool, check: bool
+) -> dict[str, object]:
+    """Make the host hold exactly the role's files; returns the module's result.
+
+    Raises:
+        OwnedFilesError: A file is refused or cannot be written; the host is as it was.
+    """
+    roles = owned_files.read_manifest()
+    owned = roles.get(role, {"files": [], "packages": [], "installed": []})
+    if absent:
+        wanted, packages = [], []
+        installed = owned["installed"]
+    else:
+        installed = sorted({*owned["installed"], *owned_files.missing_packages(packages)} & set(packages))
+    roles[role] = {
+        "files": sorted(str(file.path) for file in wanted),
+        "packages": sorted(packages),
+        "installed": installed,
+    }
+
+    differing, diffs = [], []
+    for file in [*wanted, owned_files.manifest_file(roles)]:
+        found = owned_files.find(file.path)
+        if not owned_files.is_as_wanted(found, file):
+            differing.append(file)
+            diffs.append(owned_files.difference(found, file, file.path))
+    leftover = [Path(path) for path in owned["files"] if path not in roles[role]["files"] and Path(path).exists()]
+    diffs += [owned_files.difference(owned_files.find(path), None, path) for path in leftover]
+
+    if not check:
+        owned_files.swap(owned_files.stage(differing))
+        for path in leftover:
+            path.unlink()
+    others = {name for other, what in roles.items() if other != role for name in what["packages"]}
+    return {
+        "changed": bool(differing or leftover),
+        "changed_paths": [str(path) for path in [*(file.path for file in differing), *leftover]],
+        "removable_packages": [name for name in installed if name not in others] if absent else [],
+        "diff": diffs,
+    }
+
+
+if __name__ == "__main__":
+    main()
