@@ -178,6 +178,51 @@ def manifest_file(roles: dict[str, dict[str, list[str]]], path: Path = MANIFEST)
     return OwnedFile(path=path, content=f"{text}\n".encode())
 
 
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """What one role's declaration changes on this host; `write` ends with the manifest where that differs."""
+
+    write: list[OwnedFile]
+    remove: list[Path]
+    diffs: list[dict[str, str]]
+    removable_packages: list[str]
+
+    @property
+    def paths(self) -> list[str]:
+        """Every file to be written or removed."""
+        return [str(path) for path in [*(file.path for file in self.write), *self.remove]]
+
+
+def plan(role: str, wanted: list[OwnedFile], packages: list[str], absent: bool = False) -> Plan:
+    """Compare the role's declaration with the host and with what the role owns so far.
+
+    Raises:
+        OwnedFilesError: The manifest is damaged.
+    """
+    roles = read_manifest()
+    owned = roles.get(role, {"files": [], "packages": [], "installed": []})
+    if absent:
+        wanted, packages = [], []
+        installed = owned["installed"]
+    else:
+        installed = sorted({*owned["installed"], *missing_packages(packages)} & set(packages))
+    roles[role] = {
+        "files": sorted(str(file.path) for file in wanted),
+        "packages": sorted(packages),
+        "installed": installed,
+    }
+    write, diffs = [], []
+    for file in [*wanted, manifest_file(roles)]:
+        found = find(file.path)
+        if not is_as_wanted(found, file):
+            write.append(file)
+            diffs.append(difference(found, file, file.path))
+    remove = [Path(path) for path in owned["files"] if path not in roles[role]["files"] and Path(path).exists()]
+    diffs += [difference(find(path), None, path) for path in remove]
+    others = {name for other, what in roles.items() if other != role for name in what["packages"]}
+    return Plan(write, remove, diffs, [name for name in installed if name not in others] if absent else [])
+
+
 def missing_packages(names: list[str]) -> list[str]:
     """Those of the Debian packages that are not installed."""
     if not names:

@@ -92,8 +92,6 @@ removable_packages:
   returned: always
 """
 
-from pathlib import Path
-
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.dlhost.host.plugins.module_utils import owned_files
 
@@ -129,38 +127,16 @@ def converge(
     Raises:
         OwnedFilesError: A file is refused or cannot be written; the host is as it was.
     """
-    roles = owned_files.read_manifest()
-    owned = roles.get(role, {"files": [], "packages": [], "installed": []})
-    if absent:
-        wanted, packages = [], []
-        installed = owned["installed"]
-    else:
-        installed = sorted({*owned["installed"], *owned_files.missing_packages(packages)} & set(packages))
-    roles[role] = {
-        "files": sorted(str(file.path) for file in wanted),
-        "packages": sorted(packages),
-        "installed": installed,
-    }
-
-    differing, diffs = [], []
-    for file in [*wanted, owned_files.manifest_file(roles)]:
-        found = owned_files.find(file.path)
-        if not owned_files.is_as_wanted(found, file):
-            differing.append(file)
-            diffs.append(owned_files.difference(found, file, file.path))
-    leftover = [Path(path) for path in owned["files"] if path not in roles[role]["files"] and Path(path).exists()]
-    diffs += [owned_files.difference(owned_files.find(path), None, path) for path in leftover]
-
+    plan = owned_files.plan(role, wanted, packages, absent)
     if not check:
-        owned_files.swap(owned_files.stage(differing))
-        for path in leftover:
+        owned_files.swap(owned_files.stage(plan.write))
+        for path in plan.remove:
             path.unlink()
-    others = {name for other, what in roles.items() if other != role for name in what["packages"]}
     return {
-        "changed": bool(differing or leftover),
-        "changed_paths": [str(path) for path in [*(file.path for file in differing), *leftover]],
-        "removable_packages": [name for name in installed if name not in others] if absent else [],
-        "diff": diffs,
+        "changed": bool(plan.paths),
+        "changed_paths": plan.paths,
+        "removable_packages": plan.removable_packages,
+        "diff": plan.diffs,
     }
 
 
