@@ -1,0 +1,1 @@
+"""The only modules that touch the outside: Ansible, OpenSSH, the vault, the container engine, the user's files."""

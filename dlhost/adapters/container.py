@@ -1,0 +1,236 @@
+"""Disposable hosts in containers: systemd and a real sshd on Debian, by Docker's SDK.
+
+The image is built on an official one where a registry answers, and from the distribution's own packages where none
+does. Used by `dlhost demo` and by the tests.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dlhost.errors import RefusedError
+
+if TYPE_CHECKING:
+    from docker import DockerClient
+    from docker.models.containers import Container
+
+# Debian's version to its code name.
+RELEASES = {"12": "bookworm", "13": "trixie"}
+PACKAGES = (
+    "ca-certificates",
+    "dbus",
+    "iproute2",
+    "openssh-server",
+    "python3",
+    "sudo",
+    "systemd",
+    "systemd-sysv",
+)
+LABEL = "dlhost.host"
+BOOT_TIMEOUT_S = 60
+INSTALL_ENGINE = "sudo apt-get install --no-install-recommends docker.io   (or https://docs.docker.com/engine/install)"
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerHost:
+    """A running container as a host: where its sshd answers, and its public host keys."""
+
+    name: str
+    address: str
+    port: int
+    host_keys: tuple[str, ...]
+
+
+def engine() -> DockerClient:
+    """The container engine.
+
+    Raises:
+        RefusedError: None answers; the message says how to get one.
+    """
+    import docker
+    from docker.errors import DockerException
+
+    try:
+        client = docker.from_env()
+        client.ping()
+    except DockerException:
+        if shutil.which("dockerd") or shutil.which("docker"):
+            fix = "Start it (sudo systemctl start docker), and let your user use it (sudo usermod -aG docker $USER)."
+        else:
+            fix = f"Install one: {INSTALL_ENGINE}"
+        raise RefusedError(f"No container engine answers. {fix}") from None
+    return client
+
+
+def image(client: DockerClient, release: str = "13") -> str:
+    """The name of an image of Debian with systemd and sshd, made on first use.
+
+    Raises:
+        RefusedError: It can be made neither on an official image nor from packages.
+    """
+    from docker.errors import ImageNotFound
+
+    name = f"dlhost/debian:{release}"
+    try:
+        client.images.get(name)
+    except ImageNotFound:
+        failure = _build_on_official(client, release, name)
+        if failure:
+            _build_from_packages(client, release, name, failure)
+    return name
+
+
+def start(client: DockerClient, name: str, image_name: str, user: str, public_key: str, publish: bool) -> ContainerHost:
+    """Start a host whose `user` may log in with the key and use sudo without a password.
+
+    With `publish`, sshd answers on a free port of the loopback address, as it must where containers have no address
+    of their own on this machine (Docker Desktop); else on the container's own address.
+    """
+    port = _free_port() if publish else 22
+    container = client.containers.run(
+        image_name,
+        name=name,
+        hostname=name,
+        detach=True,
+        labels={LABEL: name},
+        cap_add=["SYS_ADMIN", "NET_ADMIN"],
+        security_opt=["seccomp=unconfined", "apparmor=unconfined"],
+        # systemd keeps to the container's own subtree, which it finds only through the host's name space.
+        cgroupns="host",
+        volumes={_cgroup_mount(client): {"bind": "/sys/fs/cgroup", "mode": "rw"}},
+        tmpfs={"/run": "", "/tmp": "exec"},  # noqa: S108  a mount point in the container
+        environment={"container": "docker"},
+        stop_signal="SIGRTMIN+3",
+        ports={"22/tcp": ("127.0.0.1", port)} if publish else None,
+    )
+    _wait_for_boot(container)
+    execute(container, _ACCOUNT, user, public_key)
+    keys = execute(container, "cat /etc/ssh/ssh_host_*_key.pub").splitlines()
+    address = "127.0.0.1" if publish else _address(container)
+    return ContainerHost(name, address, port, tuple(" ".join(key.split()[:2]) for key in keys))
+
+
+def execute(container: Container, script: str, *arguments: str) -> str:
+    """Run a shell script in the container as root; returns what it printed.
+
+    Raises:
+        RefusedError: It failed.
+    """
+    code, output = container.exec_run(["sh", "-euc", script, "sh", *arguments])
+    text = str(output.decode("utf-8", "replace"))
+    if code != 0:
+        raise RefusedError(f"Setting up container {container.name} failed: {text.strip()}")
+    return text
+
+
+def remove(client: DockerClient, name: str) -> bool:
+    """Remove a host that dlhost started; returns whether there was one."""
+    found = client.containers.list(all=True, filters={"label": f"{LABEL}={name}"})
+    for container in found:
+        container.remove(force=True, v=True)
+    return bool(found)
+
+
+# Keys of its own: those in the image are everybody's.
+_ACCOUNT = """
+rm -f /etc/ssh/ssh_host_*
+ssh-keygen -q -A
+useradd --create-home --shell /bin/bash "$1"
+echo "$1 ALL=(ALL) NOPASSWD: ALL" > /etc/sudoers.d/90-host-user
+home=$(getent passwd "$1" | cut -d: -f6)
+install -d -m 0700 -o "$1" -g "$1" "$home/.ssh"
+printf '%s\\n' "$2" > "$home/.ssh/authorized_keys"
+chown "$1:$1" "$home/.ssh/authorized_keys"
+chmod 0600 "$home/.ssh/authorized_keys"
+systemctl restart ssh
+"""
+
+
+def _build_on_official(client: DockerClient, release: str, name: str) -> str:
+    """Build on Debian's official image; returns why it could not be done, or nothing."""
+    from docker.errors import APIError, BuildError
+
+    recipe = (
+        f"FROM debian:{release}\n"
+        "RUN apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "
+        f"{' '.join(PACKAGES)} && rm -rf /var/lib/apt/lists/*\n"
+        'CMD ["/lib/systemd/systemd"]\n'
+    )
+    try:
+        client.images.build(fileobj=io.BytesIO(recipe.encode()), tag=name, rm=True, forcerm=True)
+    except (APIError, BuildError) as error:
+        return " ".join(str(error).split())
+    return ""
+
+
+def _build_from_packages(client: DockerClient, release: str, name: str, failure: str) -> None:
+    if shutil.which("mmdebstrap") is None:
+        raise RefusedError(
+            f"Debian's official image cannot be had ({failure}). "
+            "To build one from packages instead: sudo apt-get install mmdebstrap"
+        )
+    if os.geteuid() != 0:
+        raise RefusedError(f"Debian's official image cannot be had ({failure}), and building one needs root: use sudo.")
+    with tempfile.TemporaryDirectory() as directory:
+        archive = Path(directory) / "image.tar"
+        command = [
+            "mmdebstrap",
+            "--variant=minbase",
+            f"--include={','.join(PACKAGES)}",
+            RELEASES[release],
+            str(archive),
+        ]
+        built = subprocess.run(command, capture_output=True, text=True, check=False)
+        if built.returncode != 0:
+            last = (built.stderr.strip().splitlines() or ["no reason given"])[-1]
+            raise RefusedError(f"mmdebstrap could not build Debian {release}: {last}")
+        repository, tag = name.split(":")
+        with archive.open("rb") as stream:
+            client.api.import_image_from_stream(
+                stream, repository=repository, tag=tag, changes=['CMD ["/lib/systemd/systemd"]']
+            )
+
+
+def _cgroup_mount(client: DockerClient) -> str:
+    """The engine's cgroup v2 tree, which on a machine of both versions lies beside the first's."""
+    unified = "/sys/fs/cgroup/unified"
+    return "/sys/fs/cgroup" if client.info().get("CgroupVersion") == "2" else unified
+
+
+def _wait_for_boot(container: Container) -> None:
+    deadline = time.monotonic() + BOOT_TIMEOUT_S
+    said = ""
+    while time.monotonic() < deadline:
+        _, output = container.exec_run(["systemctl", "is-active", "ssh", "ssh.socket"])
+        said = output.decode("utf-8", "replace")
+        if "active" in said.split():
+            return
+        time.sleep(0.2)
+    raise RefusedError(f"Container {container.name} did not start its sshd within {BOOT_TIMEOUT_S} s: {said.strip()}")
+
+
+def _address(container: Container) -> str:
+    container.reload()
+    networks: dict[str, Any] = container.attrs["NetworkSettings"]["Networks"]
+    return str(next(iter(networks.values()))["IPAddress"])
+
+
+def _free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+def trusted_by_this_machine() -> Sequence[Path]:
+    """Certificates this machine's owner added to its trust; where the network signs its own, a host needs them too."""
+    return sorted(Path("/usr/local/share/ca-certificates").glob("*.crt"))

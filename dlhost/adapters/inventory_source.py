@@ -1,0 +1,299 @@
+"""Inventories on disk: found by name, read by Ansible's own loader, with the file and line of every variable."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from dlhost.adapters import vault
+from dlhost.adapters.ansible_env import isolate_this_process
+from dlhost.adapters.state import config_directory
+from dlhost.errors import InventoryError, UsageError
+from dlhost.values.inventory import Connection, Host, Inventory, Location, Setting
+from dlhost.values.schema import did_you_mean
+
+YAML_SUFFIXES = {"", ".yml", ".yaml"}
+Decrypt = Callable[[str, str], str]
+
+
+def locations() -> list[Location]:
+    """Every inventory that has a name; one in ./inventories hides its namesake in the user's configuration."""
+    found: dict[str, Location] = {}
+    for root in _roots():
+        for path in sorted(root.iterdir()) if root.is_dir() else ():
+            if path.is_dir() and not path.name.startswith("."):
+                found.setdefault(path.name, Location(path.name, path))
+    return list(found.values())
+
+
+def find(name: str) -> Location:
+    """An inventory by name, or by path where the text is one.
+
+    Raises:
+        UsageError: There is none; the message lists those that exist.
+    """
+    named = {location.name: location for location in locations()}
+    if name in named:
+        return named[name]
+    path = Path(name)
+    if path.exists() and ("/" in name or path.is_file()):
+        return Location(path.resolve().stem if path.is_file() else path.resolve().name, path.resolve())
+    have = f" You have: {', '.join(named)}." if named else " You have none yet; `dlhost init` makes one."
+    raise UsageError(f"There is no inventory {name}{did_you_mean(name, named)}.{have}")
+
+
+def new_location(name: str) -> Location:
+    """Where a new inventory of this name goes: ./inventories where that directory exists, else the user's own."""
+    local, own = _roots()
+    return Location(name, (local if local.is_dir() else own) / name)
+
+
+def needs_vault_password(location: Location) -> bool:
+    """Whether any file of the inventory is, or holds, an ansible-vault."""
+    return any(vault.HEADER in _text(path) for path in _files(location))
+
+
+def load(location: Location, password: vault.VaultPassword | None, limit: tuple[str, ...] = ()) -> Inventory:
+    """The inventory, restricted to the hosts that `limit` names in Ansible's pattern language.
+
+    Raises:
+        InventoryError: A file is not valid YAML, or a vault cannot be opened; the message names file and line.
+        UsageError: `limit` names no host.
+    """
+    secrets: set[str] = set()
+    settings = list(_settings(location, _decrypter(password), secrets))
+    isolate_this_process()
+    from ansible.errors import AnsibleError
+
+    try:
+        hosts = _hosts(location, password, limit)
+    except AnsibleError as error:
+        raise InventoryError(" ".join(str(error).split())) from None
+    return Inventory(location, hosts, tuple(settings), frozenset(secrets))
+
+
+def _roots() -> tuple[Path, Path]:
+    return Path("inventories").absolute(), config_directory() / "inventories"
+
+
+def _decrypter(password: vault.VaultPassword | None) -> Decrypt:
+    def decrypt(text: str, name: str) -> str:
+        if password is None:
+            raise InventoryError(f"{name} is encrypted, and no vault password was given.")
+        return vault.decrypt(text, password, name)
+
+    return decrypt
+
+
+def _hosts(location: Location, password: vault.VaultPassword | None, limit: tuple[str, ...]) -> tuple[Host, ...]:
+    from ansible.constants import DEFAULT_VAULT_IDENTITY
+    from ansible.inventory.manager import InventoryManager
+    from ansible.parsing.dataloader import DataLoader
+    from ansible.parsing.vault import VaultSecret
+    from ansible.template import Templar
+    from ansible.vars.manager import VariableManager
+
+    loader = DataLoader()
+    if password is not None:
+        loader.set_vault_secrets([(DEFAULT_VAULT_IDENTITY, VaultSecret(password.text.encode()))])
+    manager = InventoryManager(loader=loader, sources=[str(location.path)])
+    variables = VariableManager(loader=loader, inventory=manager)
+    every = manager.get_hosts()
+    if not every:
+        raise InventoryError(
+            f"Inventory {location.name} in {location.path} has no hosts. Add one under all.hosts in hosts.yml."
+        )
+    _require_known(limit, [host.name for host in every], list(manager.groups))
+    chosen = manager.get_hosts(",".join(limit)) if limit else every
+    if not chosen:
+        raise UsageError(f"--limit {','.join(limit)} leaves no host of inventory {location.name}.")
+
+    def host_value(host: Any) -> Host:
+        merged = variables.get_vars(host=host)
+        template = Templar(loader=loader, variables=merged).template
+        groups = tuple(group.name for group in host.get_groups())
+        return Host(host.name, groups, _connection(host.name, merged, template), merged)
+
+    return tuple(host_value(host) for host in chosen)
+
+
+def _require_known(limit: tuple[str, ...], hosts: list[str], groups: list[str]) -> None:
+    """Ansible only warns of a name in --limit that it does not know; here it is an error."""
+    for name in limit:
+        plain = name.lstrip("!&")
+        if not any(character in plain for character in "*?[~:") and plain not in {*hosts, *groups}:
+            raise UsageError(f"--limit names no host or group: {plain}{did_you_mean(plain, [*hosts, *groups])}.")
+
+
+def _connection(name: str, variables: Mapping[str, Any], template: Callable[[Any], Any]) -> Connection:
+    """The connection variables that Ansible's ssh plugin reads, by its names and in its order."""
+
+    def value(*names: str) -> Any:
+        found = next((variables[key] for key in names if variables.get(key) is not None), None)
+        return None if found is None else template(found)
+
+    def words(key: str) -> list[str]:
+        return shlex.split(str(value(key) or ""))
+
+    port = value("ansible_port", "ansible_ssh_port")
+    key_file = value("ansible_private_key_file", "ansible_ssh_private_key_file")
+    become_password = value("ansible_become_password", "ansible_become_pass", "ansible_sudo_pass")
+    return Connection(
+        transport=str(value("ansible_connection") or "ssh").rpartition(".")[2],
+        address=str(value("ansible_host", "ansible_ssh_host") or name),
+        port=int(port) if port is not None else None,
+        user=value("ansible_user", "ansible_ssh_user"),
+        key_file=str(Path(str(key_file)).expanduser()) if key_file else None,
+        ssh_args=(*words("ansible_ssh_common_args"), *words("ansible_ssh_extra_args")),
+        become_password=str(become_password) if become_password is not None else None,
+    )
+
+
+# Reading files with their lines -----------------------------------------------------------------------------------
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML as Ansible writes it; `decrypt` opens values tagged !vault, which are noted in `secrets`."""
+
+    decrypt: Decrypt
+    file: Path
+    secrets: set[str]
+
+
+def _vaulted(loader: _Loader, node: yaml.ScalarNode) -> str:
+    plain = loader.decrypt(node.value, f"{loader.file}:{node.start_mark.line + 1}")
+    loader.secrets.add(plain)
+    return plain
+
+
+_Loader.add_constructor("!vault", _vaulted)
+_Loader.add_constructor("!vault-encrypted", _vaulted)
+_Loader.add_constructor("!unsafe", lambda _loader, node: node.value)
+
+
+def _files(location: Location) -> Iterator[Path]:
+    """The YAML files that Ansible reads of this inventory; a single file has variables only of its own."""
+    if location.path.is_file():
+        yield location.path
+        roots = [location.path.parent / kind for kind in ("group_vars", "host_vars")]
+    else:
+        roots = [location.path]
+    for root in roots:
+        for path in sorted(root.rglob("*")):
+            hidden = any(part.startswith(".") for part in path.relative_to(location.directory).parts)
+            if path.is_file() and path.suffix in YAML_SUFFIXES and not hidden:
+                yield path
+
+
+def _settings(location: Location, decrypt: Decrypt, secrets: set[str]) -> Iterator[Setting]:
+    """Every variable of every file; the texts of encrypted ones are added to `secrets`."""
+    for path in _files(location):
+        text = _text(path)
+        encrypted = vault.is_encrypted(text)
+        node, loader = _compose(decrypt(text, str(path)) if encrypted else text, path)
+        loader.decrypt, loader.file, loader.secrets = decrypt, path, secrets
+        if node is None:
+            continue
+        kind = path.relative_to(location.directory).parts[0]
+        read = _variables if kind in {"group_vars", "host_vars"} else _inventory_variables
+        for setting in read(node, loader, path):
+            if encrypted:
+                secrets.update(_texts(setting.value))
+            yield setting
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """Every text within a value."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, (list, dict)):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from _texts(item)
+
+
+def _compose(text: str, path: Path) -> tuple[yaml.MappingNode | None, _Loader]:
+    loader = _Loader(text)
+    try:
+        node = loader.get_single_node()
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        line = mark.line + 1 if mark else 1
+        raise InventoryError(f"{path}:{line}: this is not valid YAML: {error.problem or error.context}.") from None
+    except yaml.YAMLError as error:
+        raise InventoryError(f"{path}:1: this is not valid YAML: {' '.join(str(error).split())}.") from None
+    if node is not None and not isinstance(node, yaml.MappingNode):
+        raise InventoryError(f"{path}:{node.start_mark.line + 1}: this should be a mapping of names to values.")
+    return node, loader
+
+
+def _inventory_variables(node: yaml.MappingNode, loader: _Loader, path: Path) -> Iterator[Setting]:
+    """The variables of a hosts file: group → vars, group → hosts → host, group → children → group."""
+    for _, group in _items(node, loader, path):
+        for key, section in _items(group, loader, path):
+            if key.value == "vars":
+                yield from _variables(section, loader, path)
+            elif key.value == "hosts":
+                for _, host in _items(section, loader, path):
+                    yield from _variables(host, loader, path)
+            elif key.value == "children" and isinstance(section, yaml.MappingNode):
+                yield from _inventory_variables(section, loader, path)
+
+
+def _variables(node: yaml.Node, loader: _Loader, path: Path) -> Iterator[Setting]:
+    for key, value in _items(node, loader, path):
+        lines: dict[tuple[str | int, ...], int] = {(): key.start_mark.line + 1}
+        yield Setting(str(key.value), _value(value, loader, path, (), lines), path, lines)
+
+
+def _items(node: yaml.Node, loader: _Loader, path: Path) -> Iterator[tuple[yaml.ScalarNode, yaml.Node]]:
+    """A mapping's pairs, merge keys resolved; an empty value has none."""
+    if not isinstance(node, yaml.MappingNode):
+        return
+    seen: dict[str, int] = {}
+    for key, _ in node.value:
+        if key.value in seen:
+            raise InventoryError(
+                f"{path}:{key.start_mark.line + 1}: {key.value} is already set in line {seen[key.value]}."
+            )
+        if key.tag != "tag:yaml.org,2002:merge":
+            seen[key.value] = key.start_mark.line + 1
+    loader.flatten_mapping(node)
+    yield from node.value
+
+
+def _value(
+    node: yaml.Node,
+    loader: _Loader,
+    path: Path,
+    at: tuple[str | int, ...],
+    lines: dict[tuple[str | int, ...], int],
+) -> Any:
+    """A node as Python values, its lines noted by path."""
+    if isinstance(node, yaml.MappingNode):
+        values = {}
+        for key, item in _items(node, loader, path):
+            name = loader.construct_object(key)
+            lines[*at, name] = key.start_mark.line + 1
+            values[name] = _value(item, loader, path, (*at, name), lines)
+        return values
+    if isinstance(node, yaml.SequenceNode):
+        items = []
+        for index, item in enumerate(node.value):
+            lines[*at, index] = item.start_mark.line + 1
+            items.append(_value(item, loader, path, (*at, index), lines))
+        return items
+    try:
+        return loader.construct_object(node)
+    except yaml.MarkedYAMLError as error:
+        raise InventoryError(f"{path}:{node.start_mark.line + 1}: {error.problem}.") from None
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InventoryError(f"{path} cannot be read: {error}.") from None

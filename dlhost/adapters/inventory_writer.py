@@ -1,0 +1,60 @@
+"""A new inventory on disk: written aside in full, then renamed into its place."""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from dlhost.adapters import vault
+from dlhost.errors import UsageError
+from dlhost.values.inventory import Location
+
+# 32 bytes of the system's randomness, as URL-safe text.
+SECRET_BYTES = 32
+
+
+def write(location: Location, files: Mapping[str, str]) -> None:
+    """Write the files, relative path to text, as a new inventory; those in .ssh are for the user alone.
+
+    Raises:
+        UsageError: There is something in its place already, or the place cannot be written.
+    """
+    if location.path.exists():
+        raise UsageError(
+            f"Inventory {location.name} is already there: {location.path}. Choose another name, or edit it."
+        )
+    try:
+        location.path.parent.mkdir(parents=True, exist_ok=True)
+        staged = Path(tempfile.mkdtemp(prefix=f".{location.name}-", dir=location.path.parent))
+        try:
+            for name, text in files.items():
+                path = staged / name
+                private = name.startswith(".ssh/")
+                path.parent.mkdir(parents=True, exist_ok=True, mode=0o700 if private else 0o755)
+                path.touch(mode=0o600 if private else 0o644)
+                path.write_text(text, encoding="utf-8")
+            staged.chmod(0o755)
+            staged.rename(location.path)
+        except BaseException:
+            shutil.rmtree(staged, ignore_errors=True)
+            raise
+    except OSError as error:
+        raise UsageError(f"{location.path} cannot be written: {error.strerror}.") from None
+
+
+def new_vault_password(inventory: str) -> vault.VaultPassword:
+    """The vault password of a new inventory, kept where `dlhost` and the user find it; an earlier one is kept."""
+    path = vault.password_file(inventory)
+    if not path.exists():
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path.touch(mode=0o600)
+        path.write_text(new_secret() + "\n", encoding="utf-8")
+    return vault.find_password(inventory, None)
+
+
+def new_secret() -> str:
+    """A text nobody can guess."""
+    return secrets.token_urlsafe(SECRET_BYTES)

@@ -1,0 +1,195 @@
+"""OpenSSH's own client: probes before a run, shells and tunnels for the user, host keys."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from dlhost.errors import UnreachableError
+from dlhost.values.inventory import Connection, Host
+from dlhost.values.preflight import Contact, Probe
+
+PROBE = Path(__file__).with_name("probe.sh")
+CONNECT_TIMEOUT_S = 10
+# A probe is one short script; a host that takes longer hangs in a login shell or a name service.
+PROBE_TIMEOUT_S = 60
+AT_ONCE = 20
+
+
+def ssh_command(connection: Connection, options: Sequence[str] = (), remote: Sequence[str] = ()) -> list[str]:
+    """The command line of ssh for a host: Ansible's own options in its order, then ours, then the remote command."""
+    command = ["ssh", *connection.ssh_args]
+    for option, value in (
+        ("Port", connection.port),
+        ("User", connection.user),
+        ("IdentityFile", connection.key_file),
+    ):
+        if value is not None:
+            command += ["-o", f"{option}={value}"]
+    return [*command, *options, connection.address, *remote]
+
+
+def multiplexed(control_path_dir: Path) -> list[str]:
+    """The options by which our ssh and Ansible's share one connection; adapters/ansible.cfg says the same."""
+    return [
+        "-o",
+        "ControlMaster=auto",
+        "-o",
+        "ControlPersist=300s",
+        "-o",
+        f"ControlPath={control_path_dir}/%C",
+    ]
+
+
+def probe_all(hosts: Iterable[Host], control_path_dir: Path) -> list[Probe]:
+    """Look at every host at once; each opens the connection that the run then goes through."""
+    hosts = list(hosts)
+    with ThreadPoolExecutor(max_workers=AT_ONCE) as pool:
+        return list(pool.map(lambda host: probe(host, control_path_dir), hosts))
+
+
+def probe(host: Host, control_path_dir: Path) -> Probe:
+    """Look at one host. Where its own port is closed, the port its inventory wants SSH moved to is tried too."""
+    found = _probe_once(host.name, host.connection, control_path_dir)
+    wanted = host.variables.get("ssh_hardening_port")
+    own = host.connection.port or 22
+    for port in (wanted, 22):
+        if found.contact is not Contact.UNREACHABLE or not isinstance(port, int) or port in {0, own}:
+            continue
+        second = _probe_once(host.name, replace(host.connection, port=port), control_path_dir)
+        if second.contact is Contact.REACHED:
+            return replace(second, port=port)
+    return found
+
+
+def try_sudo_password(host: Host, password: str, control_path_dir: Path) -> bool:
+    """Whether sudo on the host takes the password."""
+    command = _command(host.connection, control_path_dir, ["LC_ALL=C sudo -S -k -p '' true"])
+    return subprocess.run(command, input=f"{password}\n", capture_output=True, text=True, check=False).returncode == 0
+
+
+def run_interactively(command: Sequence[str]) -> int:
+    """Run ssh on the user's own terminal; returns its exit code."""
+    return subprocess.run(command, check=False).returncode
+
+
+def close_connections(hosts: Iterable[Host], control_path_dir: Path) -> None:
+    """Close the shared connections of a run."""
+    for host in hosts:
+        if host.connection.transport == "ssh":
+            command = ssh_command(host.connection, [*multiplexed(control_path_dir), "-O", "exit"])
+            subprocess.run(command, capture_output=True, check=False)
+
+
+@dataclass(frozen=True, slots=True)
+class HostKey:
+    """A public host key as a known_hosts line without its name, and its SHA-256 fingerprint as ssh shows it."""
+
+    key: str
+    fingerprint: str
+
+
+def scan_host_keys(address: str, port: int) -> list[HostKey]:
+    """The keys a host offers, not yet trusted.
+
+    Raises:
+        UnreachableError: It does not answer as an SSH server.
+    """
+    command = ["ssh-keyscan", "-T", str(CONNECT_TIMEOUT_S), "-p", str(port), address]
+    scan = subprocess.run(command, capture_output=True, text=True, check=False)
+    keys = [line.split(maxsplit=1)[1] for line in scan.stdout.splitlines() if line and not line.startswith("#")]
+    if not keys:
+        raise UnreachableError(
+            f"{address} does not answer as an SSH server on port {port}. Is it on, and sshd running?"
+        )
+    return [HostKey(key, _fingerprint(key)) for key in sorted(keys)]
+
+
+def new_key(path: Path, comment: str) -> tuple[str, str]:
+    """A new key pair as texts: private, public. It passes through path, which the caller removes."""
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", comment, "-f", str(path)], check=True)
+    return path.read_text(), path.with_suffix(".pub").read_text()
+
+
+def can_log_in(connection: Connection) -> str:
+    """Nothing where a key logs in without a question; otherwise what ssh said."""
+    options = ["-o", "BatchMode=yes", "-o", f"ConnectTimeout={CONNECT_TIMEOUT_S}"]
+    result = subprocess.run(ssh_command(connection, options, ["true"]), capture_output=True, text=True, check=False)
+    return "" if result.returncode == 0 else _last_line(result.stderr)
+
+
+def _fingerprint(key: str) -> str:
+    shown = subprocess.run(["ssh-keygen", "-l", "-f", "-"], input=key, capture_output=True, text=True, check=True)
+    return shown.stdout.split()[1]
+
+
+def _command(connection: Connection, control_path_dir: Path, remote: Sequence[str]) -> list[str]:
+    if connection.transport == "local":
+        return ["sh", "-c", *remote]
+    options = [
+        "-o",
+        "BatchMode=yes",
+        "-o",
+        f"ConnectTimeout={CONNECT_TIMEOUT_S}",
+        *multiplexed(control_path_dir),
+    ]
+    return ssh_command(connection, options, remote)
+
+
+def _probe_once(name: str, connection: Connection, control_path_dir: Path) -> Probe:
+    if connection.transport not in {"ssh", "local"}:
+        return Probe(name, Contact.UNREACHABLE, f"cannot be looked at over a {connection.transport} connection")
+    command = _command(connection, control_path_dir, ["sh" if connection.transport == "ssh" else "exec sh"])
+    try:
+        result = subprocess.run(
+            command,
+            input=PROBE.read_text(),
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=PROBE_TIMEOUT_S,
+        )
+    except subprocess.TimeoutExpired:
+        return Probe(name, Contact.UNREACHABLE, f"does not finish a login within {PROBE_TIMEOUT_S} s")
+    facts = dict(line.split("=", 1) for line in result.stdout.splitlines() if "=" in line)
+    if facts.get("complete") != "yes":
+        contact, error = _explain(result.stderr, connection)
+        return Probe(name, contact, error)
+    return Probe(name, Contact.REACHED, sudo=facts.get("sudo", ""), facts=facts)
+
+
+def _explain(said: str, connection: Connection) -> tuple[Contact, str]:
+    """ssh's own words as one sentence with the way out."""
+    where = f"{connection.address} port {connection.port or 22}"
+    if "REMOTE HOST IDENTIFICATION HAS CHANGED" in said:
+        offending = re.search(r"Offending \S+ key in (\S+):(\d+)", said)
+        place = f"line {offending[2]} of {offending[1]}" if offending else "your known_hosts file"
+        return Contact.UNTRUSTED, (
+            f"has another host key than the one you trusted ({place}): either it was reinstalled, or someone "
+            "stands in between. If you know why, remove that line and run `dlhost ssh` once to trust the new key"
+        )
+    if "Host key verification failed" in said or "No matching host key" in said:
+        return Contact.UNTRUSTED, (
+            f"has a host key that you have not trusted yet ({where}). "
+            "Run `dlhost ssh` once, compare the fingerprint, say yes"
+        )
+    if "Permission denied" in said:
+        user = connection.user or "your user name"
+        methods = re.search(r"Permission denied \(([^)]*)\)", said)
+        offered = f"; it accepts {methods[1]}" if methods else ""
+        return Contact.UNREACHABLE, (
+            f"does not let {user} log in with your key{offered}. Authorise it: ssh-copy-id {user}@{connection.address}"
+        )
+    return (
+        Contact.UNREACHABLE,
+        f"cannot be reached at {where}: {_last_line(said) or 'the connection was closed'}",
+    )
+
+
+def _last_line(text: str) -> str:
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[-1].rstrip(".") if lines else ""

@@ -1,0 +1,247 @@
+"""ansible-runner: one PlaybookRun becomes one process of ansible-playbook, whose event stream becomes typed events."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import signal
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import yaml
+
+from dlhost.adapters.ansible_env import isolated_environment
+from dlhost.adapters.state import private_directory
+from dlhost.values.checks import check_from
+from dlhost.values.run import (
+    Event,
+    FileDiff,
+    Listener,
+    Notice,
+    Outcome,
+    PlaybookRun,
+    Stats,
+    TaskEnded,
+    TaskStarted,
+)
+
+# How long ansible-playbook may take to stop by itself after an interrupt before it is killed.
+GRACE_S = 10
+
+
+def run_playbook(run: PlaybookRun, listen: Listener) -> bool:
+    """Run the playbook, telling every event as it comes; returns whether the user interrupted it.
+
+    The verdict is in the events' closing statistics: ansible-playbook's own return code mixes up a lost host with
+    a playbook that cannot be read.
+    """
+    import ansible_runner
+
+    directory = Path(tempfile.mkdtemp(prefix="run-", dir=private_directory()))
+    interrupt = _Interrupt()
+
+    def on_event(document: dict[str, Any]) -> bool:
+        interrupt.pid = document.get("pid") or interrupt.pid
+        event = event_from(run.redaction(document))
+        if event is not None:
+            listen(event)
+        return False  # Runner writes no file for an event; what is kept is the redacted record.
+
+    try:
+        with interrupt:
+            ansible_runner.run(
+                private_data_dir=str(directory),
+                playbook=run.playbook,
+                inventory=[str(run.inventory), *_moved_ports(run, directory)],
+                cmdline=shlex.join(_arguments(run, directory)),
+                limit=",".join(run.limit) or None,
+                tags=",".join(run.tags) or None,
+                skip_tags=",".join(run.skip_tags) or None,
+                verbosity=run.verbosity or None,
+                forks=run.forks,
+                envvars=isolated_environment(control_path_dir()),
+                passwords=_passwords(run),
+                settings={"pexpect_timeout": 0.5},
+                event_handler=on_event,
+                cancel_callback=interrupt.is_overdue,
+                suppress_env_files=True,
+                suppress_output_file=True,
+                quiet=True,
+            )
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+    return interrupt.asked
+
+
+def control_path_dir() -> Path:
+    """Where the sockets of multiplexed connections lie, shared with the preflight's own ssh."""
+    directory = private_directory() / "cp"
+    directory.mkdir(mode=0o700, exist_ok=True)
+    return directory
+
+
+class _Interrupt:
+    """Ctrl-C while ansible-playbook runs: it is asked to stop, and only killed when it does not."""
+
+    def __init__(self) -> None:
+        self.pid: int | None = None
+        self.asked = False
+        self._deadline: float | None = None
+        self._earlier: dict[int, Any] = {}
+
+    def __enter__(self) -> None:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._earlier[number] = signal.signal(number, self._ask)
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._earlier.items():
+            signal.signal(number, handler)
+
+    def _ask(self, _number: int, _frame: FrameType | None) -> None:
+        if not self.asked:
+            self.asked = True
+            self._deadline = time.monotonic() + GRACE_S
+        if self.pid is not None:
+            os.kill(self.pid, signal.SIGINT)
+        else:
+            self._deadline = 0.0
+
+    def is_overdue(self) -> bool:
+        """Runner's question whether to kill the process group now."""
+        return self._deadline is not None and time.monotonic() > self._deadline
+
+
+def _arguments(run: PlaybookRun, directory: Path) -> list[str]:
+    arguments = ["--diff"]
+    if run.check:
+        arguments.append("--check")
+    if run.extra_vars:
+        # In a file, since a process list is public.
+        path = directory / "extra_vars.yml"
+        path.touch(mode=0o600)
+        path.write_text(yaml.safe_dump(dict(run.extra_vars)), encoding="utf-8")
+        arguments += ["--extra-vars", f"@{path}"]
+    if run.vault_password is not None:
+        arguments.append("--ask-vault-pass")
+    elif run.vault_password_file is not None:
+        arguments += ["--vault-password-file", str(run.vault_password_file)]
+    if run.become_password is not None:
+        arguments.append("--ask-become-pass")
+    return arguments
+
+
+def _moved_ports(run: PlaybookRun, directory: Path) -> list[str]:
+    """A second inventory for ports that differ from the first one's; its host_vars win over any of the first."""
+    if not run.ports:
+        return []
+    inventory = directory / "moved-ports"
+    (inventory / "host_vars").mkdir(parents=True)
+    (inventory / "hosts.yml").write_text(yaml.safe_dump({"all": {"hosts": dict.fromkeys(run.ports)}}))
+    for host, port in run.ports.items():
+        (inventory / "host_vars" / f"{host}.yml").write_text(yaml.safe_dump({"ansible_port": port}))
+    return [str(inventory)]
+
+
+def _passwords(run: PlaybookRun) -> dict[str, str]:
+    """Prompts, as regular expressions, and what to type at them."""
+    asked = {
+        r"^BECOME password.*:\s*?$": run.become_password,
+        r"^Vault password:\s*?$": run.vault_password,
+    }
+    return {prompt: password for prompt, password in asked.items() if password is not None}
+
+
+def event_from(document: Mapping[str, Any]) -> Event | None:
+    """One of runner's events as ours; None for those that say nothing a report needs."""
+    data = document.get("event_data") or {}
+    convert = _CONVERSIONS.get(document["event"])
+    if convert is not None:
+        return convert(data)
+    if document["event"] in {"verbose", "warning", "error", "system_warning"} and document.get("stdout", "").strip():
+        return Notice(_without_colour(document["stdout"]).strip())
+    return None
+
+
+def _started(data: Mapping[str, Any]) -> Event:
+    return TaskStarted(data["host"], _role(data), data["task"])
+
+
+def _ended(outcome: Outcome) -> Callable[[Mapping[str, Any]], Event]:
+    def convert(data: Mapping[str, Any]) -> Event:
+        result = data.get("res") or {}
+        changed = outcome is Outcome.OK and bool(result.get("changed"))
+        return TaskEnded(
+            host=data["host"],
+            role=_role(data),
+            task=data["task"],
+            outcome=Outcome.CHANGED if changed else outcome,
+            path=data.get("task_path", ""),
+            action=data.get("resolved_action", data.get("task_action", "")),
+            seconds=data.get("duration") or 0.0,
+            message=_message(result),
+            diffs=tuple(_diffs(result)) if changed else (),
+            undetermined=result.get("dlhost_undetermined", ""),
+            checks=tuple(check_from(check) for check in result.get("dlhost_checks", ())),
+            facts=result.get("ansible_facts") or {},
+        )
+
+    return convert
+
+
+def _stats(data: Mapping[str, Any]) -> Event:
+    return Stats(failures=data["failures"], dark=data["dark"])
+
+
+_CONVERSIONS: dict[str, Callable[[Mapping[str, Any]], Event]] = {
+    "runner_on_start": _started,
+    "runner_on_ok": _ended(Outcome.OK),
+    "runner_on_skipped": _ended(Outcome.SKIPPED),
+    "runner_on_failed": _ended(Outcome.FAILED),
+    "runner_on_unreachable": _ended(Outcome.UNREACHABLE),
+    "playbook_on_stats": _stats,
+}
+
+
+def _role(data: Mapping[str, Any]) -> str:
+    """The role's own name, without the collection's."""
+    return str(data.get("role") or "").rpartition(".")[2]
+
+
+def _message(result: Mapping[str, Any]) -> str:
+    """What a task said; of a loop, what its failed items said."""
+    failed = [item for item in result.get("results", ()) if isinstance(item, dict) and item.get("failed")]
+    said = [_message(item) for item in failed] or [str(result.get("msg") or "")]
+    detail = str(result.get("stderr") or result.get("module_stderr") or "").strip()
+    if detail and detail not in said[0]:
+        said.append(detail)
+    return "\n".join(text for text in said if text)
+
+
+def _diffs(result: Mapping[str, Any]) -> list[FileDiff]:
+    results = [item for item in result.get("results", ()) if isinstance(item, dict)]
+    found: list[FileDiff] = [diff for item in results for diff in _diffs(item)]
+    diffs = result.get("diff") or []
+    for diff in [diffs] if isinstance(diffs, dict) else diffs:
+        before, after = _text(diff.get("before")), _text(diff.get("after"))
+        prepared = _text(diff.get("prepared"))
+        header = str(diff.get("header") or diff.get("after_header") or diff.get("before_header") or "")
+        if prepared or before != after:
+            found.append(FileDiff(header, before, after, prepared))
+    return found
+
+
+def _text(value: Any) -> str:
+    """A side of a diff: a text, or for modules that compare states, a mapping."""
+    if isinstance(value, (dict, list)):
+        return yaml.safe_dump(value, default_flow_style=False)
+    return "" if value is None else str(value)
+
+
+def _without_colour(text: str) -> str:
+    return re.sub(r"\x1b\[[0-9;]*m", "", text)

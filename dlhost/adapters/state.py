@@ -1,0 +1,133 @@
+"""The user's own files: where dlhost keeps its configuration, state, run records and locks (XDG base directories)."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from dlhost.errors import RefusedError, UsageError
+from dlhost.values.record import RunRecord, record_document, record_from
+
+
+def config_directory() -> Path:
+    """$XDG_CONFIG_HOME/dlhost."""
+    return _xdg("XDG_CONFIG_HOME", ".config")
+
+
+def state_directory() -> Path:
+    """$XDG_STATE_HOME/dlhost."""
+    return _xdg("XDG_STATE_HOME", ".local/state")
+
+
+def private_directory() -> Path:
+    """A directory that only this user can enter, on a short path: the sockets in it may have 104 characters.
+
+    Raises:
+        RefusedError: Somebody else made it first.
+    """
+    runtime = Path(os.environ.get("XDG_RUNTIME_DIR") or "/nonexistent")
+    # In a shared /tmp the directory is only used after a look at whose it is.
+    directory = runtime / "dlhost" if runtime.is_dir() else Path(f"/tmp/dlhost-{os.getuid()}")  # noqa: S108
+    directory.mkdir(mode=0o700, exist_ok=True)
+    status = directory.lstat()
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid() or stat.S_IMODE(status.st_mode) != 0o700:
+        raise RefusedError(f"{directory} is not yours alone. Remove it, or set XDG_RUNTIME_DIR to a directory that is.")
+    return directory
+
+
+@contextmanager
+def locked(inventory: str, record: RunRecord) -> Iterator[None]:
+    """Hold the inventory for one run; the kernel lets go of it when the process ends, however it ends.
+
+    Raises:
+        RefusedError: Another run holds it; the message names its owner and start.
+    """
+    path = _runs(inventory) / "lock"
+    with path.open("a+", encoding="utf-8") as stream:
+        path.chmod(0o600)
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            stream.seek(0)
+            raise RefusedError(
+                f"Inventory {inventory} is in use: {stream.read().strip() or 'another run is starting'}. "
+                "Wait for it to end, or stop it."
+            ) from None
+        stream.truncate(0)
+        since = f"{record.started:%Y-%m-%d %H:%M:%S} UTC"
+        stream.write(f"`dlhost {record.operation}` of {record.user} (process {os.getpid()}) since {since}")
+        stream.flush()
+        yield
+
+
+def save_record(record: RunRecord) -> Path:
+    """Write or overwrite a run's record; returns its path."""
+    path = _runs(record.inventory) / f"{record.id}.json"
+    _write_private(path, json.dumps(record_document(record), indent=1, ensure_ascii=False) + "\n")
+    return path
+
+
+def save_log(record: RunRecord, text: str) -> Path:
+    """Write a run's full text log beside its record; returns its path."""
+    path = _runs(record.inventory) / f"{record.id}.log"
+    _write_private(path, text)
+    return path
+
+
+def read_log(record: RunRecord) -> str:
+    """A run's full text log; empty where it never got one."""
+    path = _runs(record.inventory) / f"{record.id}.log"
+    return path.read_text(encoding="utf-8") if path.exists() else ""
+
+
+def records(inventory: str) -> list[RunRecord]:
+    """An inventory's runs, oldest first."""
+    return [_read_record(path) for path in sorted(_runs(inventory).glob("*.json"))]
+
+
+def record(inventory: str, run_id: str) -> RunRecord:
+    """One run by its id or an unambiguous beginning of it.
+
+    Raises:
+        UsageError: There is none, or more than one.
+    """
+    found = [path for path in sorted(_runs(inventory).glob("*.json")) if path.stem.startswith(run_id)]
+    if len(found) != 1:
+        which = f"{len(found)} runs" if found else "no run"
+        raise UsageError(f"{which} of inventory {inventory} begin with {run_id}; `dlhost history list` shows them.")
+    return _read_record(found[0])
+
+
+def _read_record(path: Path) -> RunRecord:
+    try:
+        document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return record_from(document)
+    except (ValueError, KeyError, TypeError):
+        raise UsageError(f"{path} is not a run record of this version of dlhost. Move it away.") from None
+
+
+def _runs(inventory: str) -> Path:
+    """The records of one inventory, which nobody else may read."""
+    directory = state_directory() / "runs" / inventory
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    directory.chmod(0o700)
+    return directory
+
+
+def _write_private(path: Path, text: str) -> None:
+    temporary = path.with_suffix(".writing")
+    temporary.unlink(missing_ok=True)
+    temporary.touch(mode=0o600)
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)
+
+
+def _xdg(variable: str, fallback: str) -> Path:
+    base = os.environ.get(variable, "")
+    return (Path(base) if Path(base).is_absolute() else Path.home() / fallback) / "dlhost"

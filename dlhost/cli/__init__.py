@@ -1,0 +1,1 @@
+"""Typer commands: parse, call one operation, render. The only place that prints or exits."""

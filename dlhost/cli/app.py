@@ -1,0 +1,93 @@
+"""The command line: every command in one table, and the one place where an error becomes an exit code."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated, Any, NoReturn
+
+import typer
+from typer.core import TyperGroup
+
+from dlhost import __version__
+from dlhost.cli import demo, history, hosts, inventories, runs, secrets
+from dlhost.errors import DlhostError, ExitCode
+
+
+class _Commands(TyperGroup):
+    """Commands whose errors are one sentence on stderr and a documented exit code."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except DlhostError as error:
+            typer.echo(str(error), err=True)
+            raise typer.Exit(error.exit_code) from None
+        except KeyboardInterrupt:
+            typer.echo("Interrupted.", err=True)
+            raise typer.Exit(ExitCode.INTERRUPTED) from None
+        except BrokenPipeError:
+            # The reader of stdout, such as `head`, has had enough; nothing more can be said to it.
+            sys.stdout = None
+            raise typer.Exit(ExitCode.DONE) from None
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"dlhost {__version__}")
+        raise typer.Exit
+
+
+app = typer.Typer(
+    cls=_Commands,
+    help="Make a Linux box with an NVIDIA card a deep-learning host, and keep it one.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@app.callback()
+def root(
+    _version: Annotated[
+        bool, typer.Option("--version", help="Show the version.", callback=_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Make a Linux box with an NVIDIA card a deep-learning host, and keep it one."""
+
+
+app.command("init")(inventories.init_command)
+app.command("provision")(runs.provision_command)
+app.command("drift")(runs.drift_command)
+app.command("verify")(runs.verify_command)
+app.command("demo")(demo.demo_command)
+app.command("ssh")(hosts.ssh_command)
+app.command("tunnel")(hosts.tunnel_command)
+app.command("inventories")(inventories.inventories_command)
+app.command("roles")(inventories.roles_command)
+app.add_typer(inventories.inventory_app, name="inventory")
+app.add_typer(history.app, name="history")
+app.add_typer(secrets.app, name="secrets")
+
+
+def main() -> NoReturn:
+    """The program's entry point."""
+    try:
+        app()
+    except Exception as error:
+        _confess(error)
+    sys.exit(ExitCode.DONE)
+
+
+def _confess(error: Exception) -> NoReturn:
+    """An error that nobody foresaw: one sentence here, the traceback in a file for the report."""
+    import traceback
+
+    from dlhost.adapters.state import state_directory
+
+    path = state_directory() / "bug.txt"
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path.touch(mode=0o600)
+    path.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
+    typer.echo(f"dlhost met a bug of its own: {type(error).__name__}. Please report it with {path}.", err=True)
+    sys.exit(ExitCode.TASK_FAILED)

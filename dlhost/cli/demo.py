@@ -1,0 +1,34 @@
+"""demo: a disposable host to try everything on."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from dlhost.cli import options
+
+
+def demo_command(
+    destroy: Annotated[bool, typer.Option("--destroy", help="Remove the demo host and its inventory.")] = False,
+) -> None:
+    """Make a disposable host in a container, provision it over SSH, verify it, and say how to get in."""
+    from dlhost.cli.runs import outside, recorded_arguments
+    from dlhost.operations import demo
+    from dlhost.render import terminal
+
+    if destroy:
+        typer.echo("The demo host is gone." if demo.destroy() else "There is no demo host.")
+        return
+    with outside(options.confirm(yes=True)) as world:
+        result = demo.demo(world, lambda text: typer.echo(text, err=True), recorded_arguments())
+    console = options.output()
+    terminal.recap(console, result.provisioned.finished.report, (), result.provisioned.log, show_diff=False)
+    if result.verified is None:
+        raise typer.Exit(result.provisioned.exit_code)
+    terminal.checks(console, result.verified.finished.report, result.verified.log)
+    typer.echo("\nGet in, look for drift, remove it again:")
+    for step in ("dlhost ssh -i demo", "dlhost drift -i demo", "dlhost demo --destroy"):
+        typer.echo(f"  {step}")
+    typer.echo(f"Its inventory: {result.location.path}")
+    raise typer.Exit(result.verified.exit_code)

@@ -1,0 +1,147 @@
+"""provision, drift, verify."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from dlhost.cli import options
+
+if TYPE_CHECKING:
+    from dlhost.operations.run import Outside
+
+
+def provision_command(
+    inventory: options.Inventory,
+    check: Annotated[bool, typer.Option("--check", help="Say what would change; change nothing.")] = False,
+    diff: Annotated[bool, typer.Option("--diff", help="Show the differences.")] = False,
+    limit: options.Limit = "",
+    roles: options.Roles = "",
+    skip: options.Skip = "",
+    extra_vars: options.ExtraVars = [],  # noqa: B006  Typer copies it
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Agree to what would be asked.")] = False,
+    json: options.Json = False,
+    verbose: options.Verbose = 0,
+) -> None:
+    """Bring every host to its declared state. Run it again at any time: what is right already stays untouched."""
+    from dlhost.adapters import content
+    from dlhost.operations.provision import provision
+    from dlhost.operations.run import Request
+    from dlhost.render import documents, terminal
+
+    request = Request(
+        operation="provision",
+        inventory=inventory,
+        playbook=content.SITE,
+        check=check,
+        hosts=options.names(limit),
+        roles=options.names(roles),
+        skip=options.names(skip),
+        extra_vars=options.variables(extra_vars),
+        verbosity=verbose,
+        arguments=recorded_arguments(),
+    )
+    with outside(options.confirm(yes)) as world:
+        result = provision(request, world)
+    report = result.finished.report
+    if json:
+        options.print_json(documents.run_document(result.finished.record, report, result.next_steps))
+    else:
+        terminal.recap(options.output(), report, result.next_steps, result.log, show_diff=diff)
+    raise typer.Exit(result.exit_code)
+
+
+def drift_command(
+    inventory: options.Inventory,
+    limit: options.Limit = "",
+    roles: options.Roles = "",
+    skip: options.Skip = "",
+    json: options.Json = False,
+    verbose: options.Verbose = 0,
+) -> None:
+    """Say where hosts differ from the inventory; nothing is changed. Exit code 3 where one does."""
+    from dlhost.adapters import content
+    from dlhost.operations.drift import drift
+    from dlhost.operations.run import Request
+    from dlhost.render import documents, terminal
+
+    request = Request(
+        operation="drift",
+        inventory=inventory,
+        playbook=content.SITE,
+        check=True,
+        hosts=options.names(limit),
+        roles=options.names(roles),
+        skip=options.names(skip),
+        verbosity=verbose,
+        arguments=recorded_arguments(),
+    )
+    with outside(None) as world:
+        result = drift(request, world)
+    if json:
+        options.print_json(documents.drift_document(result.finished.record, result.finished.report, result.exit_code))
+    else:
+        terminal.drift(options.output(), result.finished.report, result.log)
+    raise typer.Exit(result.exit_code)
+
+
+def verify_command(
+    inventory: options.Inventory,
+    limit: options.Limit = "",
+    roles: options.Roles = "",
+    skip: options.Skip = "",
+    json: options.Json = False,
+    verbose: options.Verbose = 0,
+) -> None:
+    """Prove that every role's promise holds; nothing is changed. Exit code 7 where one does not."""
+    from dlhost.adapters import content
+    from dlhost.operations.run import Request
+    from dlhost.operations.verify import verify
+    from dlhost.render import documents, terminal
+
+    request = Request(
+        operation="verify",
+        inventory=inventory,
+        playbook=content.VERIFY,
+        hosts=options.names(limit),
+        roles=options.names(roles),
+        skip=options.names(skip),
+        verbosity=verbose,
+        arguments=recorded_arguments(),
+    )
+    with outside(None) as world:
+        result = verify(request, world)
+    if json:
+        options.print_json(documents.verify_document(result.finished.record, result.finished.report, result.exit_code))
+    else:
+        terminal.checks(options.output(), result.finished.report, result.log)
+    raise typer.Exit(result.exit_code)
+
+
+@contextmanager
+def outside(confirm: Callable[[str], bool] | None) -> Iterator[Outside]:
+    """The real world, with a progress display on stderr for as long as the run lasts."""
+    from dlhost.operations.run import Outside
+    from dlhost.render.progress import Progress
+
+    with Progress(options.progress_output()) as progress:
+        yield Outside(ask=options.ask_secret(), confirm=confirm, announce=progress.announce, listen=progress)
+
+
+def recorded_arguments() -> tuple[str, ...]:
+    """The command line for the run's record, with the values of -e left out: they may be secrets."""
+    words, hide = [], False
+    for word in sys.argv[1:]:
+        short = word.startswith("-e") and not word.startswith("--") and len(word) > 2
+        if hide or short or word.startswith("--extra-vars="):
+            name = word.removeprefix("--extra-vars=") if not short else word.removeprefix("-e")
+            prefix = word[: len(word) - len(name)]
+            words.append(prefix + name.partition("=")[0] + ("=…" if "=" in name else ""))
+        else:
+            words.append(word)
+        hide = word in {"-e", "--extra-vars"}
+    return tuple(words)

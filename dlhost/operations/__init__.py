@@ -1,0 +1,1 @@
+"""What a user can ask for, one module each: plain functions over values, with their adapters as arguments."""

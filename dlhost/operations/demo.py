@@ -1,0 +1,93 @@
+"""A disposable host to try dlhost on: made, provisioned over real SSH, verified, and removed again."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dlhost.adapters import container, content, inventory_source, openssh, vault
+from dlhost.operations.init import write
+from dlhost.operations.provision import Provisioned, provision
+from dlhost.operations.run import Outside, Request
+from dlhost.operations.verify import Verified, verify
+from dlhost.values.inventory import Location
+from dlhost.values.new_inventory import NewInventory, Profile
+
+if TYPE_CHECKING:
+    from docker import DockerClient
+
+NAME = "demo"
+CONTAINER = "dlhost-demo"
+USER = "demo"
+KEY = ".ssh/id_ed25519"
+
+
+@dataclass(frozen=True, slots=True)
+class Demo:
+    """How the demo host came out; `verified` is None where it could not be provisioned."""
+
+    location: Location
+    provisioned: Provisioned
+    verified: Verified | None
+
+
+def demo(outside: Outside, say: Callable[[str], None], arguments: tuple[str, ...]) -> Demo:
+    """Make the host unless it is there already, provision it, verify it.
+
+    Raises:
+        RefusedError: There is no container engine, or no image can be had.
+    """
+    client = container.engine()
+    existing = {location.name: location for location in inventory_source.locations()}
+    if NAME in existing and client.containers.list(filters={"label": f"{container.LABEL}={CONTAINER}"}):
+        say(f"The demo host is there already; provisioning it again. Inventory: {existing[NAME].path}")
+        location = existing[NAME]
+    else:
+        destroy()
+        say("Making a host: a container with systemd and sshd. The first time, its image is made too (about a minute).")
+        location = _make(client)
+    request = Request("provision", NAME, content.SITE, arguments=arguments)
+    provisioned = provision(request, outside)
+    if provisioned.exit_code != 0:
+        return Demo(location, provisioned, None)
+    return Demo(location, provisioned, verify(Request("verify", NAME, content.VERIFY, arguments=arguments), outside))
+
+
+def destroy() -> bool:
+    """Remove the demo's container, inventory and vault password; returns whether there was anything."""
+    removed = container.remove(container.engine(), CONTAINER)
+    for location in inventory_source.locations():
+        if location.name == NAME:
+            shutil.rmtree(location.path)
+            removed = True
+    vault.password_file(NAME).unlink(missing_ok=True)
+    return removed
+
+
+def _make(client: DockerClient) -> Location:
+    image = container.image(client)
+    with tempfile.TemporaryDirectory() as directory:
+        private, public = openssh.new_key(Path(directory) / "key", comment="dlhost demo")
+    host = container.start(client, CONTAINER, image, USER, public, publish=True)
+    location = inventory_source.new_location(NAME)
+    certificates = [
+        {"name": path.stem, "pem": path.read_text(encoding="utf-8")} for path in container.trusted_by_this_machine()
+    ]
+    new = NewInventory(
+        name=NAME,
+        address=host.address,
+        user=USER,
+        port=host.port,
+        profile=Profile.CPU_ONLY,
+        key_file=str(location.path / KEY),
+        settings={"system_ca_certificates": certificates} if certificates else {},
+    )
+    try:
+        return write(new, host.host_keys, {KEY: private, f"{KEY}.pub": public}).location
+    except BaseException:
+        container.remove(client, CONTAINER)
+        raise

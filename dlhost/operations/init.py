@@ -1,0 +1,129 @@
+"""Begin an inventory: one host, its trusted key, the roles' variables to choose from, generated secrets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from dlhost.adapters import content, inventory_source, inventory_writer, openssh, vault
+from dlhost.errors import RefusedError, UsageError
+from dlhost.values.inventory import Connection, Location
+from dlhost.values.new_inventory import NAME, NewInventory, hosts_file, variables_file, vault_text
+from dlhost.values.schema import RoleSchema
+
+VAULT = "group_vars/all/vault.yml"
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """Where the new inventory is, where its vault's password lives, and what the user should do next."""
+
+    location: Location
+    vault_password: Path
+    secrets: tuple[str, ...]
+    next_steps: tuple[str, ...]
+
+
+def init(new: NewInventory, fingerprint: str, confirm: Callable[[str], bool] | None) -> Begun:
+    """Write the inventory once its host's key is trusted.
+
+    `fingerprint` is one the user knows from elsewhere, such as the cloud's console; without it, `confirm` asks.
+
+    Raises:
+        UsageError: The name cannot be used.
+        UnreachableError: The host does not answer as an SSH server.
+        RefusedError: The host's key is not trusted; nothing was written.
+    """
+    require_free(new.name)
+    keys = openssh.scan_host_keys(new.address, new.port)
+    _require_trusted(new, keys, fingerprint, confirm)
+    begun = write(new, [key.key for key in keys])
+    failure = openssh.can_log_in(_connection(new, begun.location))
+    return Begun(begun.location, begun.vault_password, begun.secrets, _next_steps(new, failure))
+
+
+def require_free(name: str) -> Location:
+    """The place for a new inventory.
+
+    Raises:
+        UsageError: The name is no name, or taken.
+    """
+    if not NAME.fullmatch(name):
+        raise UsageError(f"{name} is no name for an inventory: use letters, digits, - and _.")
+    taken = {location.name: location for location in inventory_source.locations()}
+    if name in taken:
+        raise UsageError(f"Inventory {name} is already there: {taken[name].path}. Choose another name, or edit it.")
+    return inventory_source.new_location(name)
+
+
+def write(new: NewInventory, host_keys: Sequence[str], extra_files: dict[str, str] | None = None) -> Begun:
+    """Write the inventory's files; the host keys are trusted."""
+    location = require_free(new.name)
+    password = inventory_writer.new_vault_password(new.name)
+    schemas = content.role_schemas()
+    secrets = {name: inventory_writer.new_secret() for name in secret_names(schemas)}
+    files = {
+        "hosts.yml": hosts_file(new),
+        ".ssh/known_hosts": "".join(f"{new.name} {key}\n" for key in host_keys),
+        **{
+            f"group_vars/all/{schema.role}.yml": variables_file(
+                schema.role, content.defaults(schema.role), new.settings
+            )
+            for schema in schemas
+        },
+        VAULT: vault.encrypt(vault_text(secrets), password),
+        **(extra_files or {}),
+    }
+    inventory_writer.write(location, files)
+    return Begun(location, vault.password_file(new.name), tuple(secrets), ())
+
+
+def secret_names(schemas: Sequence[RoleSchema]) -> list[str]:
+    """The variables that a role cannot do without and that nobody need choose: required, a text, kept from logs."""
+    return [
+        option.name
+        for schema in schemas
+        for option in schema.options.values()
+        if option.secret and option.required and option.type == "str"
+    ]
+
+
+def _require_trusted(
+    new: NewInventory,
+    keys: Sequence[openssh.HostKey],
+    fingerprint: str,
+    confirm: Callable[[str], bool] | None,
+) -> None:
+    shown = "\n".join(f"  {key.key.split()[0]}  {key.fingerprint}" for key in keys)
+    if fingerprint:
+        if fingerprint not in {key.fingerprint for key in keys}:
+            raise RefusedError(f"{new.address} has no host key with fingerprint {fingerprint}. It has:\n{shown}")
+        return
+    question = (
+        f"{new.address} shows these host keys:\n{shown}\nAre they the ones you know from its console? Trust them?"
+    )
+    if confirm is None:
+        raise RefusedError(f"{question}\nNobody is here to answer; give the one you know with --fingerprint.")
+    if not confirm(question):
+        raise RefusedError("The host key was not trusted; nothing was written.")
+
+
+def _connection(new: NewInventory, location: Location) -> Connection:
+    known_hosts = location.path / ".ssh" / "known_hosts"
+    return Connection(
+        address=new.address,
+        port=new.port,
+        user=new.user,
+        key_file=new.key_file or None,
+        ssh_args=("-o", f"UserKnownHostsFile={known_hosts}", "-o", f"HostKeyAlias={new.name}"),
+    )
+
+
+def _next_steps(new: NewInventory, login_failure: str) -> tuple[str, ...]:
+    steps = [f"dlhost provision -i {new.name}"]
+    if login_failure:
+        port = f" -p {new.port}" if new.port != 22 else ""
+        copy = f"ssh-copy-id{port} {new.user}@{new.address}   authorises your key; now: {login_failure}"
+        steps.insert(0, copy)
+    return tuple(steps)

@@ -1,0 +1,62 @@
+"""Which inventories there are, and what one of them says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from dlhost.adapters import inventory_source, state, vault
+from dlhost.values.record import RunRecord, record_document
+from dlhost.values.redaction import redaction
+
+
+def overview() -> list[dict[str, Any]]:
+    """Every named inventory with its path and last run, as JSON types."""
+    return [
+        {
+            "name": location.name,
+            "path": str(location.path),
+            "last_run": _last_run(state.records(location.name)),
+        }
+        for location in inventory_source.locations()
+    ]
+
+
+def show(name: str, ask: Callable[[str], str] | None) -> dict[str, Any]:
+    """One inventory as JSON types, its secrets hidden."""
+    location = inventory_source.find(name)
+    needed = inventory_source.needs_vault_password(location)
+    password = vault.find_password(location.name, ask) if needed else None
+    inventory = inventory_source.load(location, password)
+    hide = redaction(inventory.secrets)
+    return {
+        "schema_version": 1,
+        "name": inventory.name,
+        "path": str(location.path),
+        "hosts": [
+            {
+                "name": host.name,
+                "address": host.connection.address,
+                "port": host.connection.port or 22,
+                "user": host.connection.user or "",
+                "groups": [group for group in host.groups if group != "all"],
+            }
+            for host in inventory.hosts
+        ],
+        "settings": [
+            {
+                "name": setting.name,
+                "value": hide(setting.value),
+                "file": str(setting.file.relative_to(location.directory)),
+                "line": setting.line(),
+            }
+            for setting in inventory.settings
+        ],
+    }
+
+
+def _last_run(runs: list[RunRecord]) -> dict[str, Any] | None:
+    if not runs:
+        return None
+    document = record_document(runs[-1])
+    return {key: document[key] for key in ("id", "operation", "started", "state", "exit_code")}

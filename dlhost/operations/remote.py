@@ -1,0 +1,56 @@
+"""A shell on a host, or ports forwarded to it, by the connection that the inventory describes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+
+from dlhost.adapters import inventory_source, openssh, vault
+from dlhost.errors import ExitCode, UsageError
+from dlhost.values.inventory import Connection, Host
+
+Ask = Callable[[str], str] | None
+FORWARD = re.compile(r"(?:[^:\s]+:|\[[^\]]+\]:|:)?\d+:(?:[^:\s]+|\[[^\]]+\]):\d+")
+
+
+def shell(inventory: str, host: str, command: Sequence[str], ask: Ask) -> int:
+    """Run ssh in the user's terminal; returns its exit code, which is the remote command's."""
+    return openssh.run_interactively(openssh.ssh_command(_connection(inventory, host, ask), remote=command))
+
+
+def tunnel(inventory: str, host: str, forwards: Sequence[str], ask: Ask) -> int:
+    """Forward ports until interrupted; a port that cannot be had is an error at once.
+
+    Raises:
+        UsageError: A forward is not of ssh's form.
+    """
+    for forward in forwards:
+        if not FORWARD.fullmatch(forward):
+            raise UsageError(f"-L {forward} is not of the form [ADDRESS:]PORT:HOST:HOSTPORT, like 8888:localhost:8888.")
+    options = [
+        "-N",
+        "-o",
+        "ExitOnForwardFailure=yes",
+        *(word for forward in forwards for word in ("-L", forward)),
+    ]
+    try:
+        code = openssh.run_interactively(openssh.ssh_command(_connection(inventory, host, ask), options))
+    except KeyboardInterrupt:
+        return ExitCode.DONE
+    return ExitCode.UNREACHABLE if code else ExitCode.DONE
+
+
+def _connection(inventory: str, name: str, ask: Ask) -> Connection:
+    location = inventory_source.find(inventory)
+    needed = inventory_source.needs_vault_password(location)
+    password = vault.find_password(location.name, ask) if needed else None
+    host = _one(inventory_source.load(location, password, (name,) if name else ()).hosts)
+    if host.connection.transport != "ssh":
+        raise UsageError(f"{host.name} is reached by {host.connection.transport}, not by SSH.")
+    return host.connection
+
+
+def _one(hosts: Sequence[Host]) -> Host:
+    if len(hosts) > 1:
+        raise UsageError(f"Which host? The inventory has {', '.join(host.name for host in hosts)}.")
+    return hosts[0]

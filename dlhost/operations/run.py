@@ -1,0 +1,257 @@
+"""What provision, drift and verify have in common: an inventory held against the roles, looked at, run, recorded."""
+
+from __future__ import annotations
+
+import getpass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from dlhost.adapters import content, inventory_source, openssh, runner, state, vault
+from dlhost.adapters.git import revision
+from dlhost.errors import ExitCode, InventoryError, RefusedError, UsageError
+from dlhost.render import log
+from dlhost.values import preflight
+from dlhost.values.inventory import Host, Inventory
+from dlhost.values.preflight import Contact, Probe
+from dlhost.values.record import RunRecord, run_id
+from dlhost.values.redaction import redaction
+from dlhost.values.run import (
+    Event,
+    Failure,
+    HostReport,
+    HostStatus,
+    Listener,
+    PlaybookRun,
+    Run,
+    RunReport,
+    report,
+)
+from dlhost.values.schema import RoleSchema, did_you_mean, problems
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What the user asked for. `hosts`, `roles` and `skip` are names; empty means all, all and none."""
+
+    operation: str
+    inventory: str
+    playbook: str
+    check: bool = False
+    hosts: tuple[str, ...] = ()
+    roles: tuple[str, ...] = ()
+    skip: tuple[str, ...] = ()
+    extra_vars: Mapping[str, Any] = field(default_factory=dict)
+    verbosity: int = 0
+    arguments: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Outside:
+    """What a run needs of the world beyond values; a test hands in plain functions.
+
+    `ask` and `confirm` are None where nobody can be asked. `announce` is told the hosts before they are run.
+    """
+
+    run: Run = runner.run_playbook
+    probe_all: Callable[[Iterable[Host], Path], list[Probe]] = openssh.probe_all
+    try_sudo_password: Callable[[Host, str, Path], bool] = openssh.try_sudo_password
+    ask: Callable[[str], str] | None = None
+    confirm: Callable[[str], bool] | None = None
+    announce: Callable[[Sequence[str], Sequence[str]], None] = lambda _hosts, _roles: None
+    listen: Listener = lambda _event: None
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A run that ended, with everything that was seen of it, already free of secrets."""
+
+    record: RunRecord
+    report: RunReport
+    events: tuple[Event, ...]
+
+
+def execute(request: Request, outside: Outside) -> Finished:
+    """Run the request's playbook, on every host that can be reached, when no preflight refuses.
+
+    The caller saves the record once it knows what the result says (`conclude`).
+
+    Raises:
+        UsageError: No such inventory, host or role.
+        InventoryError: A file, a variable or a password of the inventory is wrong; nothing was connected to.
+        RefusedError: A host must not be touched, or another run holds the inventory.
+    """
+    schemas = content.role_schemas()
+    roles = chosen_roles(schemas, request.roles, request.skip)
+    location = inventory_source.find(request.inventory)
+    password = (
+        vault.find_password(location.name, outside.ask) if inventory_source.needs_vault_password(location) else None
+    )
+    inventory = inventory_source.load(location, password, request.hosts)
+    require_valid(inventory, schemas)
+    _require_known_variables(request.extra_vars, schemas)
+
+    started = datetime.now(UTC)
+    record = RunRecord(
+        id=run_id(started),
+        operation=request.operation,
+        inventory=location.name,
+        user=getpass.getuser(),
+        started=started,
+        arguments=request.arguments,
+        revision=revision(location.directory),
+    )
+    with state.locked(location.name, record):
+        state.save_record(record)
+        try:
+            return _run(request, outside, inventory, password, roles, schemas, record)
+        except (KeyboardInterrupt, RefusedError) as error:
+            stopped = "interrupted" if isinstance(error, KeyboardInterrupt) else "refused"
+            code = ExitCode.INTERRUPTED if isinstance(error, KeyboardInterrupt) else ExitCode.REFUSED
+            state.save_record(replace(record, state=stopped, ended=datetime.now(UTC), exit_code=code))
+            raise
+        finally:
+            openssh.close_connections(inventory.hosts, runner.control_path_dir())
+
+
+def conclude(finished: Finished, exit_code: ExitCode, document: Mapping[str, Any]) -> Path:
+    """Save a finished run's record and log; returns the log's path."""
+    ended = "interrupted" if finished.report.interrupted else "done"
+    state.save_record(
+        replace(finished.record, state=ended, ended=datetime.now(UTC), exit_code=exit_code, report=document)
+    )
+    return state.save_log(finished.record, log.text(finished.record, finished.report, finished.events))
+
+
+def chosen_roles(schemas: Sequence[RoleSchema], roles: Sequence[str], skip: Sequence[str]) -> tuple[str, ...]:
+    """The roles that a run applies, in the site's order.
+
+    Raises:
+        UsageError: A name is no role's, or nothing is left.
+    """
+    names = [schema.role for schema in schemas]
+    for name in (*roles, *skip):
+        if name not in names:
+            raise UsageError(f"There is no role {name}{did_you_mean(name, names)}. Roles: {', '.join(names)}.")
+    chosen = tuple(name for name in names if (not roles or name in roles) and name not in skip)
+    if not chosen:
+        raise UsageError("--roles and --skip leave no role to run.")
+    return chosen
+
+
+def require_valid(inventory: Inventory, schemas: Sequence[RoleSchema]) -> None:
+    """Hold the inventory against the roles' argument specs.
+
+    Raises:
+        InventoryError: Every problem, one line each, with file and line.
+    """
+    found = problems(inventory, schemas)
+    if found:
+        raise InventoryError("\n".join(map(str, found)))
+
+
+def _require_known_variables(extra_vars: Mapping[str, Any], schemas: Sequence[RoleSchema]) -> None:
+    """-e is held against the same specs, so that a slip of the finger there is no silent no-op either."""
+    from dlhost.values.inventory import Location, Setting
+
+    settings = tuple(Setting(name, value, Path("-e"), {(): 1}) for name, value in extra_vars.items())
+    found = problems(Inventory(Location("-e", Path("-e")), (), settings), schemas)
+    if found:
+        raise UsageError("\n".join(f"-e {problem.message}" for problem in found))
+
+
+def _run(
+    request: Request,
+    outside: Outside,
+    inventory: Inventory,
+    password: vault.VaultPassword | None,
+    roles: tuple[str, ...],
+    schemas: Sequence[RoleSchema],
+    record: RunRecord,
+) -> Finished:
+    probes, become_password = _look(inventory, outside, roles)
+    _require_consent(probes, request, outside, roles)
+    lost = {probe.host: probe for probe in probes if probe.contact is Contact.UNREACHABLE}
+    reached = [host.name for host in inventory.hosts if host.name not in lost]
+
+    secret_names = {name for schema in schemas for name, option in schema.options.items() if option.secret}
+    secrets = {
+        *inventory.secrets,
+        *(str(value) for name, value in request.extra_vars.items() if name in secret_names),
+        *(text for text in (become_password, password and password.text) if text),
+    }
+    events: list[Event] = []
+
+    def listen(event: Event) -> None:
+        events.append(event)
+        outside.listen(event)
+
+    interrupted = False
+    if reached:
+        outside.announce(reached, roles)
+        everything = not request.hosts and not lost
+        interrupted = outside.run(
+            PlaybookRun(
+                playbook=request.playbook,
+                inventory=inventory.location.path,
+                check=request.check,
+                limit=() if everything else tuple(reached),
+                tags=request.roles,
+                skip_tags=request.skip,
+                extra_vars=request.extra_vars,
+                verbosity=request.verbosity,
+                ports={probe.host: probe.port for probe in probes if probe.port is not None},
+                vault_password_file=password.source if password else None,
+                vault_password=password.text if password and password.source is None else None,
+                become_password=become_password,
+                redaction=redaction(secrets),
+            ),
+            listen,
+        )
+    ran = report(events, reached, check=request.check, interrupted=interrupted)
+    by_name = {host.host: host for host in ran.hosts} | {name: _lost(probe) for name, probe in lost.items()}
+    hosts = tuple(by_name[host.name] for host in inventory.hosts)
+    return Finished(record, replace(ran, hosts=hosts, complete=ran.complete or not reached), tuple(events))
+
+
+def _look(inventory: Inventory, outside: Outside, roles: Sequence[str]) -> tuple[list[Probe], str | None]:
+    """Probe every host; returns what was seen, and the sudo password where one had to be asked for.
+
+    Raises:
+        RefusedError: Some host must not be touched; every reason is named.
+    """
+    sockets = runner.control_path_dir()
+    hosts = {host.name: host for host in inventory.hosts}
+    probes = outside.probe_all(inventory.hosts, sockets)
+    asked: str | None = None
+    for index, probe in enumerate(probes):
+        if probe.sudo != "password":
+            continue
+        password = hosts[probe.host].connection.become_password or asked
+        if password is None and outside.ask is not None:
+            password = asked = outside.ask(f"sudo password on {probe.host}")
+        if password is not None:
+            accepted = outside.try_sudo_password(hosts[probe.host], password, sockets)
+            probes[index] = replace(probe, sudo="ok" if accepted else "wrong")
+    refused = [f"{probe.host} {refusal}." for probe in probes for refusal in preflight.refusals(probe, roles)]
+    if refused:
+        raise RefusedError("\n".join(refused))
+    return probes, asked
+
+
+def _require_consent(probes: Sequence[Probe], request: Request, outside: Outside, roles: Sequence[str]) -> None:
+    if request.check or request.operation != "provision":
+        return
+    wanted = [f"{probe.host}: {consent}" for probe in probes for consent in preflight.consents(probe, roles)]
+    if not wanted:
+        return
+    if outside.confirm is None:
+        raise RefusedError("\n".join([*wanted, "Nobody is here to agree to this; say --yes if you do."]))
+    if not outside.confirm("\n".join([*wanted, "Go on?"])):
+        raise RefusedError("Nothing was changed.")
+
+
+def _lost(probe: Probe) -> HostReport:
+    return HostReport(probe.host, HostStatus.UNREACHABLE, failure=Failure("", "", f"{probe.host} {probe.error}."))

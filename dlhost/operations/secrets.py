@@ -1,0 +1,126 @@
+"""The secrets of an inventory, kept in one ansible-vault file."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import yaml
+
+from dlhost.adapters import content, inventory_source, inventory_writer, state, vault
+from dlhost.errors import InventoryError, UsageError
+from dlhost.operations.init import VAULT, secret_names
+from dlhost.operations.run import require_valid
+from dlhost.values.inventory import Inventory, Location
+from dlhost.values.new_inventory import vault_text
+
+Ask = Callable[[str], str] | None
+
+
+def edit(name: str, ask: Ask) -> bool:
+    """Let the user edit the vault's plain text, which lies in a private place meanwhile; returns whether it changed.
+
+    Raises:
+        UsageError: The editor failed, or what it left is not a mapping; the vault is as it was.
+    """
+    location, password, before = _open(name, ask)
+    editor = shlex.split(os.environ.get("VISUAL") or os.environ.get("EDITOR") or "vi")
+    with tempfile.TemporaryDirectory(dir=state.private_directory()) as directory:
+        path = Path(directory) / "vault.yml"
+        path.touch(mode=0o600)
+        path.write_text(before, encoding="utf-8")
+        try:
+            subprocess.run([*editor, str(path)], check=True)
+        except (OSError, subprocess.CalledProcessError):
+            raise UsageError(f"The editor {editor[0]} failed; the vault is as it was.") from None
+        after = path.read_text(encoding="utf-8")
+    if after == before:
+        return False
+    _parse(after)
+    _save(location, password, after)
+    return True
+
+
+def set_secret(name: str, variable: str, value: str, ask: Ask) -> Path:
+    """Set one variable of the vault; returns the vault's path.
+
+    Raises:
+        UsageError: The value is empty, or no name for a variable was given.
+    """
+    if not variable.isidentifier():
+        raise UsageError(f"{variable} is no name for a variable.")
+    if not value:
+        raise UsageError(f"{variable} would be empty; nothing was changed.")
+    location, password, before = _open(name, ask)
+    secrets = _parse(before) | {variable: value}
+    return _save(location, password, vault_text(secrets))
+
+
+def check(name: str, ask: Ask) -> list[str]:
+    """What is well, one line each.
+
+    Raises:
+        InventoryError: The vault does not open, a secret is missing, or one stands in plain text.
+    """
+    location, password, text = _open(name, ask)
+    inventory = inventory_source.load(location, password)
+    schemas = content.role_schemas()
+    require_valid(inventory, schemas)
+    present = {setting.name for setting in inventory.settings}
+    missing = [variable for variable in secret_names(schemas) if variable not in present]
+    if missing:
+        raise InventoryError(f"No value for {', '.join(missing)}: dlhost secrets set -i {location.name} {missing[0]}")
+    plain = _in_plain_text(
+        inventory, {name for schema in schemas for name, option in schema.options.items() if option.secret}
+    )
+    if plain:
+        raise InventoryError("\n".join(plain))
+    return [
+        f"{location.path / VAULT} opens and holds {len(_parse(text))} secrets.",
+        "No secret lies in plain text.",
+    ]
+
+
+def _in_plain_text(inventory: Inventory, secret: set[str]) -> list[str]:
+    """Settings that are secrets by their role's word or by Ansible's, and stand readable in a file."""
+    ansible = {"ansible_become_password", "ansible_become_pass", "ansible_password", "ansible_ssh_pass"}
+    return [
+        f"{setting.file}:{setting.line()}: {setting.name} is readable here; move it: dlhost secrets set {setting.name}"
+        for setting in inventory.settings
+        if setting.name in secret | ansible
+        and isinstance(setting.value, str)
+        and setting.value not in inventory.secrets
+        and "{{" not in setting.value
+    ]
+
+
+def _open(name: str, ask: Ask) -> tuple[Location, vault.VaultPassword, str]:
+    location = inventory_source.find(name)
+    path = location.directory / VAULT
+    if path.exists():
+        password = vault.find_password(location.name, ask)
+        return location, password, vault.decrypt(path.read_text(encoding="utf-8"), password, str(path))
+    return location, inventory_writer.new_vault_password(location.name), vault_text({})
+
+
+def _parse(text: str) -> dict[str, str]:
+    try:
+        secrets = yaml.safe_load(text) or {}
+    except yaml.YAMLError as error:
+        raise UsageError(f"That is not valid YAML ({' '.join(str(error).split())}); the vault is as it was.") from None
+    if not isinstance(secrets, dict):
+        raise UsageError("The vault should be a mapping of names to values; it is as it was.")
+    return secrets
+
+
+def _save(location: Location, password: vault.VaultPassword, text: str) -> Path:
+    path = location.directory / VAULT
+    path.parent.mkdir(parents=True, exist_ok=True)
+    staged = path.with_suffix(".writing")
+    staged.write_text(vault.encrypt(text, password), encoding="utf-8")
+    staged.replace(path)
+    return path

@@ -1,0 +1,43 @@
+"""Prove that what the roles promise holds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from dlhost.errors import ExitCode
+from dlhost.operations.run import Finished, Outside, Request, conclude, execute
+from dlhost.render import documents
+from dlhost.values.checks import CheckResult
+from dlhost.values.run import HostReport, HostStatus, RunReport
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """Every check of every host, and where the log is."""
+
+    finished: Finished
+    log: Path
+    exit_code: ExitCode
+
+
+def verify(request: Request, outside: Outside) -> Verified:
+    """Run every role's verify entry point; every error that `execute` raises passes through."""
+    finished = execute(request, outside)
+    code = exit_code(finished.report)
+    document = documents.verify_document(finished.record, finished.report, code)
+    return Verified(finished, conclude(finished, code, document), code)
+
+
+def exit_code(report: RunReport) -> ExitCode:
+    """A failed check has a code of its own; a host whose checks could not all be made has failed as a task does."""
+    broken = [host for host in report.hosts_that_are(HostStatus.FAILED) if not _failed_checks(host)]
+    if report.interrupted or not report.complete or broken:
+        return report.exit_code
+    if any(_failed_checks(host) for host in report.hosts):
+        return ExitCode.CHECK_FAILED
+    return report.exit_code
+
+
+def _failed_checks(host: HostReport) -> bool:
+    return any(check.result is CheckResult.FAIL for check in host.checks)

@@ -1,0 +1,1 @@
+"""Values as text: for a person at a terminal, or as one JSON document."""

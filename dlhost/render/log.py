@@ -1,0 +1,33 @@
+"""A run's full log as plain text: every task on every host, its diffs and messages."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from dlhost.render import diff
+from dlhost.values.record import RunRecord
+from dlhost.values.run import Event, Notice, Outcome, RunReport, TaskEnded
+
+
+def text(record: RunRecord, report: RunReport, events: Iterable[Event]) -> str:
+    """The whole log, one line for each task's end and the details under it."""
+    head = f"dlhost {record.operation} -i {record.inventory} by {record.user}, {record.started:%Y-%m-%d %H:%M:%S} UTC"
+    return "\n".join([head, *_lines(report, events), ""])
+
+
+def _lines(report: RunReport, events: Iterable[Event]) -> Iterator[str]:
+    for event in events:
+        if isinstance(event, Notice):
+            yield event.text
+        elif isinstance(event, TaskEnded):
+            where = f"{event.host} {event.role or '-'}"
+            yield f"{event.outcome.value:<11} {where}: {event.task} ({event.seconds:.1f} s)"
+            for change in event.diffs:
+                yield from (f"    {line}" for line in diff.lines(change))
+            if event.message and event.outcome in {Outcome.FAILED, Outcome.UNREACHABLE}:
+                yield from (f"    {line}" for line in event.message.splitlines())
+            if event.undetermined:
+                yield f"    undetermined: {event.undetermined}"
+    for host in report.hosts:
+        because = f": {host.failure.message}" if host.failure else ""
+        yield f"{host.host}: {host.status.value}, {host.changed} changed{because}"

@@ -1,0 +1,131 @@
+"""What a run is doing right now, on stderr: live lines on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console, RenderableType
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from dlhost.values.run import Event, Outcome, TaskEnded, TaskStarted
+
+# From when on a running task is named as slow, and how often a plain log says so.
+SLOW_S = 20.0
+MARKS = {
+    Outcome.CHANGED: ("changed", "yellow"),
+    Outcome.FAILED: ("failed", "red"),
+    Outcome.UNREACHABLE: ("lost", "red"),
+}
+
+
+@dataclass(slots=True)
+class _Host:
+    role: str = ""
+    task: str = "waiting"
+    since: float = field(default_factory=time.monotonic)
+    begun: float = field(default_factory=time.monotonic)
+    changed: int = 0
+    ended: str = ""
+
+
+class Progress:
+    """A listener of a run's events that keeps one line for each host.
+
+    On a terminal the lines are redrawn in place, as many as fit; elsewhere each role's start, each change and each
+    failure is a line, and so is a task that takes long.
+    """
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._hosts: dict[str, _Host] = {}
+        self._roles: list[str] = []
+        self._begun = time.monotonic()
+        self._live: Live | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, _type: type[BaseException] | None, _error: BaseException | None, _: TracebackType | None
+    ) -> None:
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
+
+    def announce(self, hosts: Sequence[str], roles: Sequence[str]) -> None:
+        """Start the display; the hosts and roles are those of the run."""
+        self._hosts = {host: _Host() for host in hosts}
+        self._roles = list(roles)
+        self._begun = time.monotonic()
+        if self._console.is_terminal:
+            self._live = Live(console=self._console, get_renderable=self._picture, refresh_per_second=4, transient=True)
+            self._live.start()
+        else:
+            plural = "host" if len(hosts) == 1 else "hosts"
+            self._console.print(f"{len(hosts)} {plural}: {', '.join(roles)}", soft_wrap=True)
+
+    def __call__(self, event: Event) -> None:
+        """Take one event in."""
+        if isinstance(event, TaskStarted) and event.host in self._hosts:
+            self._started(self._hosts[event.host], event)
+        elif isinstance(event, TaskEnded) and event.host in self._hosts:
+            self._ended(self._hosts[event.host], event)
+
+    def _started(self, host: _Host, event: TaskStarted) -> None:
+        if event.role and event.role != host.role and self._live is None:
+            self._console.print(f"{event.host}: {self._place(event.role)}", soft_wrap=True)
+        host.role, host.task, host.since = event.role or host.role, event.task, time.monotonic()
+
+    def _ended(self, host: _Host, event: TaskEnded) -> None:
+        seconds = time.monotonic() - host.since
+        if event.outcome is Outcome.CHANGED:
+            host.changed += 1
+        if event.outcome in {Outcome.FAILED, Outcome.UNREACHABLE}:
+            host.ended = MARKS[event.outcome][0]
+        if event.outcome in MARKS:
+            word, style = MARKS[event.outcome]
+            line = Text.assemble((f"{word:<8}", style), f"{event.host}  {event.role}: {event.task}")
+            self._console.print(line, soft_wrap=not self._console.is_terminal, no_wrap=True, overflow="ellipsis")
+        elif seconds >= SLOW_S and self._live is None:
+            self._console.print(
+                f"slow    {event.host}  {event.role}: {event.task} took {seconds:.0f} s", soft_wrap=True
+            )
+
+    def _place(self, role: str) -> str:
+        if role not in self._roles:
+            return role
+        return f"role {self._roles.index(role) + 1}/{len(self._roles)} {role}"
+
+    def _picture(self) -> RenderableType:
+        """As many hosts as fit in the window, those with the longest-running task first."""
+        now = time.monotonic()
+        table = Table.grid(padding=(0, 1), expand=True)
+        for width in (None, None):
+            table.add_column(no_wrap=True, overflow="ellipsis", max_width=width)
+        table.add_column(ratio=1, no_wrap=True, overflow="ellipsis")
+        table.add_column(justify="right", no_wrap=True)
+        room = max(self._console.height - 3, 1)
+        shown = sorted(self._hosts.items(), key=lambda pair: pair[1].since)[:room]
+        narrow = self._console.width < 60
+        for name, host in shown:
+            seconds = now - host.since
+            slow = seconds >= SLOW_S and not host.ended
+            task = Text(host.ended or host.task, style="red" if host.ended else "yellow" if slow else "")
+            role = "" if narrow else host.role
+            table.add_row(Text(name, style="bold"), role, task, f"{seconds:.0f} s")
+        hidden = len(self._hosts) - len(shown)
+        changed = sum(host.changed for host in self._hosts.values())
+        more = f", {hidden} more hosts" if hidden else ""
+        table.add_row(
+            "",
+            "",
+            Text(f"{changed} changed{more}", style="dim"),
+            Text(f"{now - self._begun:.0f} s", style="dim"),
+        )
+        return table

@@ -1,0 +1,69 @@
+"""A role's variables as a reference page: for the terminal, for docs/, and as JSON types."""
+
+from __future__ import annotations
+
+import json
+import textwrap
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from typing import Any
+
+from dlhost.values.schema import Option, RoleSchema
+
+
+def document(schema: RoleSchema) -> dict[str, Any]:
+    """The role as JSON types."""
+    return {
+        "role": schema.role,
+        "summary": schema.summary,
+        "options": [{**asdict(option), "choices": list(option.choices)} for option in schema.options.values()],
+    }
+
+
+def plain(schema: RoleSchema, defaults: Mapping[str, Any]) -> str:
+    """The role for a terminal."""
+    lines = [f"{schema.role}: {schema.summary}", ""]
+    for option in schema.options.values():
+        lines += [f"{option.name}  ({_kind(option)}; default {_value(defaults.get(option.name))})"]
+        lines += textwrap.wrap(option.description, 76, initial_indent="    ", subsequent_indent="    ")
+        for name, inner in option.options.items():
+            lines += textwrap.wrap(
+                f"{name} ({_kind(inner)}): {inner.description}",
+                76,
+                initial_indent="      ",
+                subsequent_indent="        ",
+            )
+    return "\n".join(lines)
+
+
+def markdown(schema: RoleSchema, defaults: Mapping[str, Any]) -> str:
+    """The role as a page of docs/roles/."""
+    rows = list(_rows(schema.options, defaults, ""))
+    head = [
+        f"# {schema.role}",
+        "",
+        f"{schema.summary}.",
+        "",
+        "| variable | type | default | what it is for |",
+        "|---|---|---|---|",
+    ]
+    return "\n".join([*head, *rows, ""])
+
+
+def _rows(options: Mapping[str, Option], defaults: Mapping[str, Any] | None, prefix: str) -> Iterator[str]:
+    for name, option in options.items():
+        default = "" if defaults is None else f"`{_value(defaults.get(name))}`"
+        description = option.description.replace("|", "\\|")
+        yield f"| `{prefix}{name}` | {_kind(option)} | {default.replace('|', chr(92) + '|')} | {description} |"
+        yield from _rows(option.options, None, f"{prefix}{name}{'[]' if option.type == 'list' else ''}.")
+
+
+def _kind(option: Option) -> str:
+    kind = f"list of {option.elements}" if option.type == "list" and option.elements else option.type
+    if option.choices:
+        kind += ": " + ", ".join(map(str, option.choices))
+    return f"{kind}, required" if option.required else kind
+
+
+def _value(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)

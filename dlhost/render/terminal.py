@@ -1,0 +1,137 @@
+"""Results for a person at a terminal, at any width, with or without colour."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.text import Text
+
+from dlhost.render import diff
+from dlhost.render.documents import DRIFT_WORDS
+from dlhost.values.checks import Check, CheckResult
+from dlhost.values.run import Change, HostReport, HostStatus, RoleReport, RoleStatus, RunReport
+
+STYLES = {
+    RoleStatus.IN_SYNC: "green",
+    RoleStatus.CHANGED: "yellow",
+    RoleStatus.UNDETERMINED: "magenta",
+    RoleStatus.FAILED: "red",
+}
+CHECK_MARKS = {
+    CheckResult.PASS: ("pass", "green"),
+    CheckResult.FAIL: ("FAIL", "bold red"),
+    CheckResult.SKIP: ("skip", "magenta"),
+}
+# A longer diff is in the log and in --json.
+LONGEST_DIFF = 40
+
+
+def recap(console: Console, report: RunReport, next_steps: Sequence[str], log: Path, *, show_diff: bool) -> None:
+    """What a provisioning run did, by host and role, and what comes next."""
+    words = {**{status: status.value for status in RoleStatus}, RoleStatus.IN_SYNC: "ok"}
+    if report.check:
+        words[RoleStatus.CHANGED] = "would change"
+    for host in report.hosts:
+        _host(console, host, words, show_diff=show_diff)
+    _closing(console, report, log)
+    if next_steps:
+        console.print(Text("Next:", style="bold"))
+        for step in next_steps:
+            _wrapped(console, step, indent=2)
+
+
+def drift(console: Console, report: RunReport, log: Path) -> None:
+    """Where hosts differ from the inventory, with the differences."""
+    for host in report.hosts:
+        _host(console, host, DRIFT_WORDS, show_diff=True)
+    _closing(console, report, log)
+
+
+def checks(console: Console, report: RunReport, log: Path) -> None:
+    """Every check of every host, and the count."""
+    every: list[Check] = []
+    for host in report.hosts:
+        console.print(Text(host.host, style="bold"))
+        for check in host.checks:
+            word, style = CHECK_MARKS[check.result]
+            because = f" ({check.reason})" if check.reason else ""
+            _labelled(console, word, style, f"{check.promise}{because}")
+        if host.failure and not any(check.result is CheckResult.FAIL for check in host.checks):
+            _failure(console, host)
+        every += host.checks
+    counts = {result: sum(check.result is result for check in every) for result in CheckResult}
+    console.print(
+        f"{counts[CheckResult.PASS]} passed, {counts[CheckResult.FAIL]} failed, {counts[CheckResult.SKIP]} skipped"
+    )
+    _closing(console, report, log)
+
+
+def _host(console: Console, host: HostReport, words: dict[RoleStatus, str], *, show_diff: bool) -> None:
+    console.print(Text(host.host, style="bold"))
+    for role in host.roles:
+        count = f", {len(role.changes)} changes" if len(role.changes) > 1 else ""
+        seconds = f"  {role.seconds:.1f} s" if role.seconds >= 0.05 else ""
+        _labelled(console, role.role, "", Text.assemble((words[role.status], STYLES[role.status]), count, seconds))
+        for line in _details(role, show_diff=show_diff):
+            _wrapped(console, line, indent=4)
+    if host.failure:
+        _failure(console, host)
+    if host.status is HostStatus.NOT_REACHED:
+        _labelled(console, "not reached", "magenta", "nothing was done on this host")
+
+
+def _details(role: RoleReport, *, show_diff: bool) -> Iterator[Text | str]:
+    for change in role.changes:
+        yield Text.assemble("- ", change.task)
+        if show_diff:
+            yield from _diff(change)
+    for reason in role.undetermined:
+        yield Text.assemble("? ", reason)
+
+
+def _diff(change: Change) -> Iterator[Text]:
+    for one in change.diffs:
+        shown = list(diff.lines(one))
+        for line in shown[:LONGEST_DIFF]:
+            yield Text(f"  {line}", style=_diff_style(line))
+        if len(shown) > LONGEST_DIFF:
+            yield Text(f"  … {len(shown) - LONGEST_DIFF} more lines: see the log", style="dim")
+
+
+def _diff_style(line: str) -> str:
+    return {"+": "green", "-": "red", "@": "cyan"}.get(line[:1], "")
+
+
+def _failure(console: Console, host: HostReport) -> None:
+    failure = host.failure
+    if failure is None:
+        return
+    where = f"{failure.role}: {failure.task}" if failure.task else ""
+    if where:
+        _labelled(console, "failed at", "bold red", where)
+    style = "bold red" if not where else ""
+    for line in failure.message.splitlines() or ["no reason was given"]:
+        _wrapped(console, Text(line, style=style), indent=4 if where else 2)
+
+
+def _closing(console: Console, report: RunReport, log: Path) -> None:
+    if report.interrupted:
+        console.print(Text("Interrupted. What was begun is finished by the next run.", style="bold yellow"))
+    elif not report.complete:
+        console.print(Text("Ansible ended before the run was over; it said:", style="bold red"))
+        for notice in report.notices[-5:]:
+            _wrapped(console, notice, indent=2)
+    console.print(Text.assemble(("Log: ", "dim"), str(log)), soft_wrap=True)
+
+
+def _labelled(console: Console, label: str, style: str, value: str | Text) -> None:
+    _wrapped(console, Text.assemble((label, style), "  ", value), indent=2)
+
+
+def _wrapped(console: Console, content: str | Text, indent: int) -> None:
+    """Print within the console's width, continuation lines under the first."""
+    text = content if isinstance(content, Text) else Text(content)
+    for index, line in enumerate(text.wrap(console, max(console.width - indent - 2, 16))):
+        console.print(Text(" " * (indent if index == 0 else indent + 2)) + line, soft_wrap=True)

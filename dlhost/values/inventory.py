@@ -1,0 +1,83 @@
+"""An inventory as dlhost needs it: hosts, how each is reached, and where every variable was set."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Location:
+    """An inventory's name and the directory or file that holds it."""
+
+    name: str
+    path: Path
+
+    @property
+    def directory(self) -> Path:
+        """Where files that belong to the inventory lie, such as its known host keys."""
+        return self.path if self.path.is_dir() else self.path.parent
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One variable as it stands in one file.
+
+    `lines` maps the path of each nested key or index within the value to its line; () is the variable's own.
+    """
+
+    name: str
+    value: Any
+    file: Path
+    lines: Mapping[tuple[str | int, ...], int]
+
+    def line(self, path: tuple[str | int, ...] = ()) -> int:
+        """The line of the nearest known ancestor of path within the value."""
+        while path not in self.lines and path:
+            path = path[:-1]
+        return self.lines.get(path, 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """How a host is reached, as Ansible would: its connection variables, templates resolved.
+
+    `transport` is Ansible's connection plugin, without a namespace: ssh, local, docker.
+    """
+
+    transport: str = "ssh"
+    address: str = ""
+    port: int | None = None
+    user: str | None = None
+    key_file: str | None = None
+    ssh_args: tuple[str, ...] = ()
+    become_password: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """One host of an inventory."""
+
+    name: str
+    groups: tuple[str, ...]
+    connection: Connection
+    variables: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Inventory:
+    """Everything one run needs to know before it connects.
+
+    `secrets` are the plain texts found in vaulted values: they must never be shown or stored.
+    """
+
+    location: Location
+    hosts: tuple[Host, ...]
+    settings: tuple[Setting, ...] = ()
+    secrets: frozenset[str] = field(default=frozenset(), repr=False)
+
+    @property
+    def name(self) -> str:
+        return self.location.name

@@ -1,0 +1,92 @@
+"""The files of a new inventory, commented for a reader who has never seen one."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
+
+
+class Profile(StrEnum):
+    """What kind of machine an inventory is started for."""
+
+    HOME_RIG = "home-rig"
+    CLOUD_VM = "cloud-vm"
+    CPU_ONLY = "cpu-only"
+
+
+# Groups say what a machine is for; each brings its roles (playbooks/).
+GROUPS = {
+    Profile.HOME_RIG: ("gpu", "workspace"),
+    Profile.CLOUD_VM: ("gpu", "workspace"),
+    Profile.CPU_ONLY: ("workspace",),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class NewInventory:
+    """The one host that a new inventory begins with; `settings` are role variables set from the start."""
+
+    name: str
+    address: str
+    user: str
+    port: int = 22
+    profile: Profile = Profile.HOME_RIG
+    key_file: str = ""
+    settings: Mapping[str, object] = field(default_factory=dict)
+
+
+def hosts_file(new: NewInventory) -> str:
+    """hosts.yml: the host, how it is reached, and its groups."""
+    lines = [
+        "---",
+        f"# Inventory {new.name}: which hosts there are, how each is reached, and what each is for.",
+        f"# `dlhost provision -i {new.name}` makes them so; run it again after every change here.",
+        "all:",
+        "  hosts:",
+        f"    {new.name}:",
+        f"      ansible_host: {_quoted(new.address)}",
+        *([f"      ansible_port: {new.port}"] if new.port != 22 else []),
+        f"      ansible_user: {_quoted(new.user)}",
+        *([f"      ansible_ssh_private_key_file: {_quoted(new.key_file)}"] if new.key_file else []),
+        "  vars:",
+        "    # Host keys that you have seen and trusted; the alias keeps them valid when an address or a port changes.",
+        "    ansible_ssh_common_args: >-",
+        '      -o UserKnownHostsFile="{{ inventory_dir }}/.ssh/known_hosts" -o HostKeyAlias={{ inventory_hostname }}',
+        "  # Groups say what a host is for; each brings its roles.",
+        "  children:",
+    ]
+    for group in GROUPS[new.profile]:
+        lines += [f"    {group}:", "      hosts:", f"        {new.name}:"]
+    return "\n".join([*lines, ""])
+
+
+def variables_file(role: str, defaults: str, settings: Mapping[str, object]) -> str:
+    """group_vars/all/ROLE.yml: every variable with its explanation, commented out, below those that are set."""
+    own = {name: value for name, value in settings.items() if name.startswith(f"{role}_")}
+    commented = [f"# {line}".rstrip() for line in defaults.splitlines() if line.strip() != "---"]
+    head = [
+        "---",
+        f"# Role {role} on every host. Uncomment what should differ from the defaults shown here.",
+        "",
+    ]
+    # JSON is YAML, and keeps a certificate's line breaks readable to nobody but right.
+    chosen = [f"{name}: {json.dumps(value)}" for name, value in sorted(own.items())]
+    return "\n".join([*head, *chosen, *([""] if chosen else []), *commented, ""])
+
+
+def vault_text(secrets: Mapping[str, str]) -> str:
+    """The plain text of group_vars/all/vault.yml."""
+    head = [
+        "---",
+        "# Secrets of this inventory, encrypted by ansible-vault: `dlhost secrets edit` opens them.",
+    ]
+    return "\n".join([*head, *(f"{name}: {json.dumps(value)}" for name, value in sorted(secrets.items())), ""])
+
+
+def _quoted(text: str) -> str:
+    return text if re.fullmatch(r"[A-Za-z][A-Za-z0-9_./-]*", text) else json.dumps(text)

@@ -1,0 +1,90 @@
+"""What one look at a host says before anything is changed, and whether dlhost may go on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+# distribution id of os-release(5) to the versions that the roles are made for.
+SUPPORTED = {"debian": ("12", "13"), "ubuntu": ("22.04", "24.04", "26.04")}
+ARCHITECTURES = ("x86_64", "aarch64")
+# What a base installation needs for its package lists, downloads and unpacked packages.
+SMALLEST_FREE_MIB = 1024
+
+
+class Contact(StrEnum):
+    """How the attempt to reach a host ended."""
+
+    REACHED = "reached"
+    UNREACHABLE = "unreachable"
+    UNTRUSTED = "untrusted"
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """One host as its probe found it.
+
+    `facts` holds the probe script's words (adapters/probe.sh). `port` is the SSH port that answered, where it is not
+    the inventory's. `sudo` is ok, password (it asks for one), wrong (it refused the one given) or none.
+    """
+
+    host: str
+    contact: Contact
+    error: str = ""
+    sudo: str = ""
+    port: int | None = None
+    facts: Mapping[str, str] | None = None
+
+
+def refusals(probe: Probe, roles: Sequence[str]) -> list[str]:
+    """Why dlhost will not touch this host, one sentence each; empty where it may go on with these roles."""
+    if probe.contact is Contact.UNTRUSTED:
+        return [probe.error]
+    if probe.contact is Contact.UNREACHABLE or probe.facts is None:
+        return []
+    found = [_operating_system(probe.facts), _sudo(probe), _disk(probe.facts)]
+    if probe.facts.get("python") == "no" and "system" not in roles:
+        found.append("has no Python yet; role system brings it, so leave it in the run")
+    return [refusal for refusal in found if refusal]
+
+
+def consents(probe: Probe, roles: Sequence[str]) -> list[str]:
+    """What this run would do to the host that its owner should agree to first."""
+    if probe.facts is None or "ssh_hardening" not in roles or probe.facts.get("ssh_hardened") == "yes":
+        return []
+    return ["SSH will accept keys only; passwords will be refused. The key you connect with is proved first."]
+
+
+def _operating_system(facts: Mapping[str, str]) -> str:
+    distribution, version = facts.get("distribution", ""), facts.get("version", "")
+    if version not in SUPPORTED.get(distribution, ()):
+        name = facts.get("pretty_name") or distribution or "an unknown system"
+        supported = "; ".join(f"{key.title()} {', '.join(versions)}" for key, versions in SUPPORTED.items())
+        return f"runs {name}, which dlhost does not support. Supported: {supported}"
+    if facts.get("architecture") not in ARCHITECTURES:
+        return f"is a {facts.get('architecture')} machine; supported are {' and '.join(ARCHITECTURES)}"
+    return ""
+
+
+def _sudo(probe: Probe) -> str:
+    user = (probe.facts or {}).get("user", "the user")
+    return {
+        "ok": "",
+        "password": (
+            f"asks {user} for a sudo password. Run in a terminal to be asked for it, "
+            "or store it: dlhost secrets set ansible_become_password"
+        ),
+        "wrong": f"refuses the sudo password given for {user}. Nothing was changed; try again with the right one",
+        "none": f"has no sudo, and {user} is not root. Install it: su -c 'apt-get install sudo && adduser {user} sudo'",
+    }.get(probe.sudo, f"does not let {user} use sudo: {probe.sudo}")
+
+
+def _disk(facts: Mapping[str, str]) -> str:
+    free = {name: facts[f"free_mib_{name}"] for name in ("root", "var", "tmp") if f"free_mib_{name}" in facts}
+    paths = {"root": "/", "var": "/var", "tmp": "/tmp"}  # noqa: S108  the name of a mount, nothing is written there
+    for name, mib in free.items():
+        smallest = SMALLEST_FREE_MIB if name != "tmp" else 64
+        if int(mib) < smallest:
+            return f"has {mib} MiB free on {paths[name]}, and needs {smallest}. Free some space first"
+    return ""

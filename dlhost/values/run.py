@@ -1,0 +1,250 @@
+"""A run of one playbook: what is asked, what happens event by event, and the report folded from that."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from dlhost.errors import ExitCode
+from dlhost.values.checks import Check
+from dlhost.values.redaction import Redaction
+
+
+@dataclass(frozen=True, slots=True)
+class PlaybookRun:
+    """One playbook against one inventory. Passwords are None where Ansible needs none.
+
+    `ports` are SSH ports that answered where the inventory's own did not, by host. Every event of the run passes
+    through `redaction` before anyone sees it.
+    """
+
+    playbook: str
+    inventory: Path
+    check: bool = False
+    limit: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
+    skip_tags: tuple[str, ...] = ()
+    extra_vars: Mapping[str, Any] = field(default_factory=dict)
+    verbosity: int = 0
+    forks: int = 20
+    ports: Mapping[str, int] = field(default_factory=dict)
+    vault_password_file: Path | None = None
+    vault_password: str | None = field(default=None, repr=False)
+    become_password: str | None = field(default=None, repr=False)
+    redaction: Redaction = field(default=Redaction(), repr=False)
+
+
+class Outcome(StrEnum):
+    """How a task ended on one host."""
+
+    OK = "ok"
+    CHANGED = "changed"
+    SKIPPED = "skipped"
+    FAILED = "failed"
+    UNREACHABLE = "unreachable"
+
+
+@dataclass(frozen=True, slots=True)
+class FileDiff:
+    """Two texts of one thing, named by Ansible's headers; `prepared` is a diff that a module made itself."""
+
+    header: str
+    before: str = ""
+    after: str = ""
+    prepared: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class TaskStarted:
+    """A task began on one host."""
+
+    host: str
+    role: str
+    task: str
+
+
+@dataclass(frozen=True, slots=True)
+class TaskEnded:
+    """A task ended on one host; `path` is the file and line that define it, `seconds` how long it took."""
+
+    host: str
+    role: str
+    task: str
+    outcome: Outcome
+    path: str = ""
+    action: str = ""
+    seconds: float = 0.0
+    message: str = ""
+    diffs: tuple[FileDiff, ...] = ()
+    undetermined: str = ""
+    checks: tuple[Check, ...] = ()
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """A line of Ansible's own that belongs to no task: a warning, or why it could not start."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stats:
+    """Ansible's closing word: how many tasks failed on each host, and which hosts were lost."""
+
+    failures: Mapping[str, int]
+    dark: Mapping[str, int]
+
+
+Event = TaskStarted | TaskEnded | Notice | Stats
+Listener = Callable[[Event], None]
+# The real one is adapters.runner.run_playbook; True where the user interrupted it.
+Run = Callable[[PlaybookRun, Listener], bool]
+
+
+class RoleStatus(StrEnum):
+    """What a run did to a role on a host, or in check mode would do; `undetermined`: it could not know."""
+
+    IN_SYNC = "in sync"
+    CHANGED = "changed"
+    UNDETERMINED = "undetermined"
+    FAILED = "failed"
+
+
+class HostStatus(StrEnum):
+    """How a host came out of a run."""
+
+    OK = "ok"
+    FAILED = "failed"
+    UNREACHABLE = "unreachable"
+    NOT_REACHED = "not reached"
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One task that changed something, or would."""
+
+    task: str
+    diffs: tuple[FileDiff, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RoleReport:
+    """One role on one host."""
+
+    role: str
+    status: RoleStatus
+    seconds: float = 0.0
+    changes: tuple[Change, ...] = ()
+    undetermined: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """What ended a host's run: the task, where it is defined, and its message."""
+
+    role: str
+    task: str
+    message: str
+    path: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class HostReport:
+    """One host of a run. `moved_to_port` is the SSH port it listens on now, where the run changed it."""
+
+    host: str
+    status: HostStatus
+    roles: tuple[RoleReport, ...] = ()
+    checks: tuple[Check, ...] = ()
+    failure: Failure | None = None
+    moved_to_port: int | None = None
+
+    @property
+    def changed(self) -> int:
+        """How many tasks changed something, or would."""
+        return sum(len(role.changes) for role in self.roles)
+
+
+@dataclass(frozen=True, slots=True)
+class RunReport:
+    """A whole run. `complete` is False where Ansible ended without its closing statistics; `notices` say why."""
+
+    hosts: tuple[HostReport, ...]
+    check: bool
+    complete: bool
+    interrupted: bool = False
+    notices: tuple[str, ...] = ()
+
+    def hosts_that_are(self, status: HostStatus) -> tuple[HostReport, ...]:
+        """The hosts with one status."""
+        return tuple(host for host in self.hosts if host.status is status)
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """The worst thing that happened: an interrupt, then a failed task, then a lost host."""
+        if self.interrupted:
+            return ExitCode.INTERRUPTED
+        if not self.complete or self.hosts_that_are(HostStatus.FAILED):
+            return ExitCode.TASK_FAILED
+        if self.hosts_that_are(HostStatus.UNREACHABLE):
+            return ExitCode.UNREACHABLE
+        return ExitCode.DONE
+
+
+def report(events: Iterable[Event], hosts: Sequence[str], *, check: bool, interrupted: bool) -> RunReport:
+    """Fold a run's events into its report; `hosts` are those that were asked for, in their order."""
+    events = list(events)
+    stats = next((event for event in events if isinstance(event, Stats)), None)
+    ended = [event for event in events if isinstance(event, TaskEnded)]
+    return RunReport(
+        hosts=tuple(_host(name, [event for event in ended if event.host == name], stats) for name in hosts),
+        check=check,
+        complete=stats is not None,
+        interrupted=interrupted,
+        notices=tuple(event.text for event in events if isinstance(event, Notice)),
+    )
+
+
+def _host(name: str, ended: list[TaskEnded], stats: Stats | None) -> HostReport:
+    status = _host_status(name, ended, stats)
+    failure = None
+    if status in {HostStatus.FAILED, HostStatus.UNREACHABLE}:
+        # A failed task may have been rescued, so it counts only where the host's statistics say so; the last is why.
+        last = [event for event in ended if event.outcome in {Outcome.FAILED, Outcome.UNREACHABLE}][-1]
+        failure = Failure(last.role, last.task, last.message, last.path)
+    roles = list(dict.fromkeys(event.role for event in ended if event.role))
+    return HostReport(
+        host=name,
+        status=status,
+        roles=tuple(_role(role, [event for event in ended if event.role == role], failure) for role in roles),
+        checks=tuple(check for event in ended for check in event.checks),
+        failure=failure,
+        moved_to_port=next((event.facts["ansible_port"] for event in ended if "ansible_port" in event.facts), None),
+    )
+
+
+def _host_status(name: str, ended: list[TaskEnded], stats: Stats | None) -> HostStatus:
+    outcomes = {event.outcome for event in ended}
+    failed = bool(stats.failures.get(name)) if stats else Outcome.FAILED in outcomes
+    lost = bool(stats.dark.get(name)) if stats else Outcome.UNREACHABLE in outcomes
+    if lost and Outcome.UNREACHABLE in outcomes:
+        return HostStatus.UNREACHABLE
+    if failed and Outcome.FAILED in outcomes:
+        return HostStatus.FAILED
+    return HostStatus.OK if ended else HostStatus.NOT_REACHED
+
+
+def _role(role: str, ended: list[TaskEnded], failure: Failure | None) -> RoleReport:
+    changes = tuple(Change(event.task, event.diffs) for event in ended if event.outcome is Outcome.CHANGED)
+    undetermined = tuple(event.undetermined for event in ended if event.undetermined)
+    if failure is not None and failure.role == role:
+        status = RoleStatus.FAILED
+    elif changes:
+        status = RoleStatus.CHANGED
+    else:
+        status = RoleStatus.UNDETERMINED if undetermined else RoleStatus.IN_SYNC
+    return RoleReport(role, status, sum(event.seconds for event in ended), changes, undetermined)

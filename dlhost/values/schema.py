@@ -1,0 +1,185 @@
+"""The roles' argument specs, and an inventory held against them before any connection is made."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from typing import Any
+
+from dlhost.values.inventory import Inventory, Setting
+
+# A misspelt prefix is only called one when it is this close to a real variable (difflib's ratio).
+NEARLY_THE_SAME = 0.85
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One option of an argument spec; Ansible's vocabulary."""
+
+    name: str
+    type: str = "str"
+    elements: str | None = None
+    choices: tuple[Any, ...] = ()
+    required: bool = False
+    secret: bool = False
+    description: str = ""
+    options: Mapping[str, Option] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class RoleSchema:
+    """What a role is for and which variables it reads."""
+
+    role: str
+    summary: str
+    options: Mapping[str, Option]
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing wrong with an inventory, for a person to mend."""
+
+    message: str
+    file: str
+    line: int
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}: {self.message}"
+
+
+def role_schema(role: str, document: Mapping[str, Any]) -> RoleSchema:
+    """The main entry point of a parsed meta/argument_specs.yml."""
+    main = document["argument_specs"]["main"]
+    return RoleSchema(role, main["short_description"], _options(main.get("options", {})))
+
+
+def problems(inventory: Inventory, schemas: Iterable[RoleSchema]) -> list[Problem]:
+    """Every variable that no role knows, is of the wrong type, or misses an allowed value."""
+    schemas = list(schemas)
+    known = {name: option for schema in schemas for name, option in schema.options.items()}
+    found = []
+    for setting in inventory.settings:
+        option = known.get(setting.name)
+        if option is not None:
+            found += [_problem(setting, *wrong) for wrong in _wrongs(option, setting.name, setting.value, ())]
+        elif (message := _unknown(setting.name, known, [schema.role for schema in schemas])) is not None:
+            found.append(_problem(setting, message, ()))
+    return found
+
+
+def did_you_mean(name: str, candidates: Iterable[str], cutoff: float = 0.6) -> str:
+    """A half-sentence with the closest candidate, or nothing."""
+    close = get_close_matches(name, list(candidates), n=1, cutoff=cutoff)
+    return f"; did you mean {close[0]}?" if close else ""
+
+
+def _options(document: Mapping[str, Mapping[str, Any]]) -> dict[str, Option]:
+    return {
+        name: Option(
+            name=name,
+            type=spec.get("type", "str"),
+            elements=spec.get("elements"),
+            choices=tuple(spec.get("choices", ())),
+            required=spec.get("required", False),
+            secret=spec.get("no_log", False),
+            description=_text(spec.get("description", "")),
+            options=_options(spec.get("options", {})),
+        )
+        for name, spec in document.items()
+    }
+
+
+def _text(description: str | list[str]) -> str:
+    return description if isinstance(description, str) else " ".join(description)
+
+
+def _problem(setting: Setting, message: str, path: tuple[str | int, ...]) -> Problem:
+    return Problem(message, str(setting.file), setting.line(path))
+
+
+def _unknown(name: str, known: Mapping[str, Option], roles: list[str]) -> str | None:
+    """Why an undeclared variable is an error: it is in a role's namespace, or a near miss of it."""
+    role = max((role for role in roles if name.startswith(f"{role}_")), key=len, default=None)
+    if role is not None:
+        ours = [other for other in known if other.startswith(f"{role}_")]
+        return f"role {role} has no variable {name}{did_you_mean(name, ours) or f'; `dlhost roles {role}` lists them'}"
+    meant = did_you_mean(name, known, cutoff=NEARLY_THE_SAME)
+    return f"no role has a variable {name}{meant}" if meant else None
+
+
+Wrong = tuple[str, tuple[str | int, ...]]
+
+
+def _wrongs(option: Option, name: str, value: Any, path: tuple[str | int, ...]) -> Iterator[Wrong]:
+    """Each misfit of value as message and path; Ansible itself judges templates, once it knows their value."""
+    if isinstance(value, str) and "{{" in value:
+        return
+    if not _fits(option.type, value):
+        yield f"{name} should be {_article(option.type)}, not {_shown(value)}", path
+    elif option.choices and value not in option.choices:
+        allowed = ", ".join(map(str, option.choices))
+        yield (
+            f"{name} is {value!r}; allowed: {allowed}{did_you_mean(str(value), map(str, option.choices))}",
+            path,
+        )
+    elif option.type == "list":
+        element = Option(option.name, option.elements or "raw", options=option.options)
+        for index, item in enumerate(value):
+            yield from _wrongs(element, f"{name}[{index}]", item, (*path, index))
+    elif option.type == "dict" and option.options:
+        yield from _wrong_keys(option.options, name, value, path)
+
+
+def _wrong_keys(
+    options: Mapping[str, Option], name: str, value: Mapping[str, Any], path: tuple[str | int, ...]
+) -> Iterator[Wrong]:
+    for key, item in value.items():
+        if key in options:
+            yield from _wrongs(options[key], f"{name}.{key}", item, (*path, key))
+        else:
+            yield f"{name} has no key {key}{did_you_mean(str(key), options)}", (*path, key)
+    for key, option in options.items():
+        if option.required and key not in value:
+            yield f"{name} lacks the key {key}", path
+
+
+_TYPES: dict[str, tuple[type, ...]] = {
+    "bool": (bool,),
+    "dict": (dict,),
+    "float": (int, float),
+    "int": (int,),
+    "list": (list,),
+    "path": (str,),
+    "str": (str, int, float),
+}
+
+
+def _fits(wanted: str, value: Any) -> bool:
+    if wanted not in _TYPES:
+        return True
+    return isinstance(value, _TYPES[wanted]) and (wanted == "bool" or not isinstance(value, bool))
+
+
+_ARTICLES = {
+    "bool": "true or false",
+    "dict": "a mapping",
+    "float": "a number",
+    "int": "a whole number",
+    "list": "a list",
+    "path": "a path",
+    "str": "a text",
+}
+
+
+def _article(wanted: str) -> str:
+    return _ARTICLES[wanted]
+
+
+def _shown(value: Any) -> str:
+    """What was found, by kind rather than content where the content may be long or secret."""
+    if value is None:
+        return "empty"
+    if isinstance(value, (list, dict)):
+        return "a list" if isinstance(value, list) else "a mapping"
+    return f"the text {value!r}" if isinstance(value, str) else repr(value).lower()
