@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
+from hashlib import sha256
 from pathlib import Path
+
+from dlhost.adapters.xdg import cache_directory
 
 CONFIG = Path(__file__).with_name("ansible.cfg")
 
@@ -34,15 +37,20 @@ def isolate_this_process() -> None:
 def collections_path() -> Path:
     """The directory whose ansible_collections/dlhost/host is our content, in a wheel or in a checkout.
 
-    A checkout's root has no such parent, so a link to it is kept in the package, out of version control.
+    Ansible wants parents of these names, which a checkout's root has not: there, a link in the user's cache has them.
     """
-    collections = Path(__file__).parents[1] / "_collections"
-    content = collections / "ansible_collections" / "dlhost" / "host"
-    if not content.exists():
-        content.parent.mkdir(parents=True, exist_ok=True)
-        content.unlink(missing_ok=True)
-        content.symlink_to(Path(__file__).parents[2], target_is_directory=True)
-    return collections
+    package = Path(__file__).parents[1]
+    installed = package / "_collections"
+    if installed.is_dir():
+        return installed
+    root = package.parent
+    linked = cache_directory() / f"checkout-{sha256(str(root).encode()).hexdigest()[:12]}"
+    link = linked / "ansible_collections" / "dlhost" / "host"
+    if not link.exists():
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.unlink(missing_ok=True)
+        link.symlink_to(root, target_is_directory=True)
+    return linked
 
 
 def content_root() -> Path:

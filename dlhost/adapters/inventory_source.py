@@ -11,7 +11,7 @@ import yaml
 
 from dlhost.adapters import vault
 from dlhost.adapters.ansible_env import isolate_this_process
-from dlhost.adapters.state import config_directory
+from dlhost.adapters.xdg import config_directory
 from dlhost.errors import InventoryError, UsageError
 from dlhost.values.inventory import Connection, Host, Inventory, Location, Setting
 from dlhost.values.schema import did_you_mean

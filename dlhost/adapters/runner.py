@@ -17,7 +17,7 @@ from typing import Any
 import yaml
 
 from dlhost.adapters.ansible_env import isolated_environment
-from dlhost.adapters.state import private_directory
+from dlhost.adapters.xdg import private_directory
 from dlhost.values.checks import check_from
 from dlhost.values.run import (
     Event,

@@ -1,44 +1,18 @@
-"""The user's own files: where dlhost keeps its configuration, state, run records and locks (XDG base directories)."""
+"""Run records and locks: one directory for each inventory, for this user alone."""
 
 from __future__ import annotations
 
 import fcntl
 import json
 import os
-import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from dlhost.adapters.xdg import state_directory
 from dlhost.errors import RefusedError, UsageError
 from dlhost.values.record import RunRecord, record_document, record_from
-
-
-def config_directory() -> Path:
-    """$XDG_CONFIG_HOME/dlhost."""
-    return _xdg("XDG_CONFIG_HOME", ".config")
-
-
-def state_directory() -> Path:
-    """$XDG_STATE_HOME/dlhost."""
-    return _xdg("XDG_STATE_HOME", ".local/state")
-
-
-def private_directory() -> Path:
-    """A directory that only this user can enter, on a short path: the sockets in it may have 104 characters.
-
-    Raises:
-        RefusedError: Somebody else made it first.
-    """
-    runtime = Path(os.environ.get("XDG_RUNTIME_DIR") or "/nonexistent")
-    # In a shared /tmp the directory is only used after a look at whose it is.
-    directory = runtime / "dlhost" if runtime.is_dir() else Path(f"/tmp/dlhost-{os.getuid()}")  # noqa: S108
-    directory.mkdir(mode=0o700, exist_ok=True)
-    status = directory.lstat()
-    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid() or stat.S_IMODE(status.st_mode) != 0o700:
-        raise RefusedError(f"{directory} is not yours alone. Remove it, or set XDG_RUNTIME_DIR to a directory that is.")
-    return directory
 
 
 @contextmanager
@@ -126,8 +100,3 @@ def _write_private(path: Path, text: str) -> None:
     temporary.touch(mode=0o600)
     temporary.write_text(text, encoding="utf-8")
     temporary.replace(path)
-
-
-def _xdg(variable: str, fallback: str) -> Path:
-    base = os.environ.get(variable, "")
-    return (Path(base) if Path(base).is_absolute() else Path.home() / fallback) / "dlhost"

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from dlhost.adapters.ansible_env import isolate_this_process
-from dlhost.adapters.state import config_directory
+from dlhost.adapters.xdg import config_directory
 from dlhost.errors import InventoryError
 
 HEADER = "$ANSIBLE_VAULT;"

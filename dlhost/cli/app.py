@@ -83,7 +83,7 @@ def _confess(error: Exception) -> NoReturn:
     """An error that nobody foresaw: one sentence here, the traceback in a file for the report."""
     import traceback
 
-    from dlhost.adapters.state import state_directory
+    from dlhost.adapters.xdg import state_directory
 
     path = state_directory() / "bug.txt"
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -37,7 +37,7 @@ def next_steps(finished: Finished) -> tuple[str, ...]:
     """What the run leaves to the user."""
     name, report = finished.record.inventory, finished.report
     steps = [
-        f"SSH on {host.host} moved to port {host.moved_to_port}: set ansible_port: {host.moved_to_port} in the inventory."
+        f"SSH on {host.host} moved: set ansible_port: {host.moved_to_port} in the inventory."
         for host in report.hosts
         if host.moved_to_port is not None
     ]

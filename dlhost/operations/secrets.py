@@ -11,7 +11,8 @@ from pathlib import Path
 
 import yaml
 
-from dlhost.adapters import content, inventory_source, inventory_writer, state, vault
+from dlhost.adapters import content, inventory_source, inventory_writer, vault
+from dlhost.adapters.xdg import private_directory
 from dlhost.errors import InventoryError, UsageError
 from dlhost.operations.init import VAULT, secret_names
 from dlhost.operations.run import require_valid
@@ -29,7 +30,7 @@ def edit(name: str, ask: Ask) -> bool:
     """
     location, password, before = _open(name, ask)
     editor = shlex.split(os.environ.get("VISUAL") or os.environ.get("EDITOR") or "vi")
-    with tempfile.TemporaryDirectory(dir=state.private_directory()) as directory:
+    with tempfile.TemporaryDirectory(dir=private_directory()) as directory:
         path = Path(directory) / "vault.yml"
         path.touch(mode=0o600)
         path.write_text(before, encoding="utf-8")

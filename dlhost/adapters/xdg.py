@@ -1,0 +1,45 @@
+"""Where dlhost's own files lie: the XDG base directories, and a private place for what only lives during a run."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+from dlhost.errors import RefusedError
+
+
+def config_directory() -> Path:
+    """$XDG_CONFIG_HOME/dlhost."""
+    return _xdg("XDG_CONFIG_HOME", ".config")
+
+
+def state_directory() -> Path:
+    """$XDG_STATE_HOME/dlhost."""
+    return _xdg("XDG_STATE_HOME", ".local/state")
+
+
+def cache_directory() -> Path:
+    """$XDG_CACHE_HOME/dlhost."""
+    return _xdg("XDG_CACHE_HOME", ".cache")
+
+
+def private_directory() -> Path:
+    """A directory that only this user can enter, on a short path: the sockets in it may have 104 characters.
+
+    Raises:
+        RefusedError: Somebody else made it first.
+    """
+    runtime = Path(os.environ.get("XDG_RUNTIME_DIR") or "/nonexistent")
+    # In a shared /tmp the directory is only used after a look at whose it is.
+    directory = runtime / "dlhost" if runtime.is_dir() else Path(f"/tmp/dlhost-{os.getuid()}")  # noqa: S108
+    directory.mkdir(mode=0o700, exist_ok=True)
+    status = directory.lstat()
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid() or stat.S_IMODE(status.st_mode) != 0o700:
+        raise RefusedError(f"{directory} is not yours alone. Remove it, or set XDG_RUNTIME_DIR to a directory that is.")
+    return directory
+
+
+def _xdg(variable: str, fallback: str) -> Path:
+    base = os.environ.get(variable, "")
+    return (Path(base) if Path(base).is_absolute() else Path.home() / fallback) / "dlhost"
