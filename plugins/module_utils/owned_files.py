@@ -6,11 +6,13 @@ declares is removed, one that it never wrote is never touched.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import grp
 import json
 import os
 import pwd
+import shlex
 import stat
 import subprocess
 import tempfile
@@ -144,9 +146,17 @@ def stage(files: list[OwnedFile]) -> dict[Path, Path]:
 
 
 def swap(staged: dict[Path, Path]) -> None:
-    """Rename every staged file into its place."""
-    for path, temporary in staged.items():
-        os.replace(temporary, path)
+    """Rename every staged file into its place.
+
+    Raises:
+        OwnedFilesError: A rename failed; what was not in place yet is discarded.
+    """
+    try:
+        for path, temporary in staged.items():
+            temporary.replace(path)
+    except OSError as error:
+        discard(staged)
+        raise OwnedFilesError(f"{path} cannot be put in place: {error.strerror}.") from None
 
 
 def discard(staged: dict[Path, Path]) -> None:
@@ -204,23 +214,62 @@ def plan(role: str, wanted: list[OwnedFile], packages: list[str], absent: bool =
     if absent:
         wanted, packages = [], []
         installed = owned["installed"]
+        roles.pop(role, None)
     else:
         installed = sorted({*owned["installed"], *missing_packages(packages)} & set(packages))
-    roles[role] = {
-        "files": sorted(str(file.path) for file in wanted),
-        "packages": sorted(packages),
-        "installed": installed,
-    }
+        roles[role] = {
+            "files": sorted(str(file.path) for file in wanted),
+            "packages": sorted(packages),
+            "installed": installed,
+        }
+    # A host that owns nothing of dlhost has no manifest either.
+    manifest = [manifest_file(roles)] if any(any(what.values()) for what in roles.values()) else []
     write, diffs = [], []
-    for file in [*wanted, manifest_file(roles)]:
+    for file in [*wanted, *manifest]:
         found = find(file.path)
         if not is_as_wanted(found, file):
             write.append(file)
             diffs.append(difference(found, file, file.path))
-    remove = [Path(path) for path in owned["files"] if path not in roles[role]["files"] and Path(path).exists()]
+    kept = {file.path for file in wanted}
+    remove = [path for path in map(Path, owned["files"]) if path not in kept and os.path.lexists(path)]
+    if not manifest and MANIFEST.exists():
+        remove.append(MANIFEST)
     diffs += [difference(find(path), None, path) for path in remove]
     others = {name for other, what in roles.items() if other != role for name in what["packages"]}
     return Plan(write, remove, diffs, [name for name in installed if name not in others] if absent else [])
+
+
+def carry_out(plan: Plan) -> None:
+    """Make it so. The manifest comes last: a run that was cut before still knows what to remove.
+
+    Raises:
+        OwnedFilesError: A file is refused or cannot be written or removed.
+    """
+    staged = stage(plan.write)
+    manifest = {path: staged.pop(path) for path in list(staged) if path == MANIFEST}
+    try:
+        swap(staged)
+        for path in plan.remove:
+            _remove(path)
+        swap(manifest)
+        if MANIFEST in plan.remove:
+            with contextlib.suppress(OSError):  # Other things may be in it.
+                MANIFEST.parent.rmdir()
+    finally:
+        discard(manifest)
+
+
+def claim_packages(role: str, packages: list[str]) -> None:
+    """Remember, before they are installed, which of the packages the role brings to the host.
+
+    Raises:
+        OwnedFilesError: The manifest is damaged or cannot be written.
+    """
+    roles = read_manifest()
+    owned = roles.setdefault(role, {"files": [], "packages": [], "installed": []})
+    owned["packages"] = sorted({*owned["packages"], *packages})
+    owned["installed"] = sorted({*owned["installed"], *missing_packages(packages)})
+    swap(stage([manifest_file(roles)]))
 
 
 def missing_packages(names: list[str]) -> list[str]:
@@ -254,14 +303,31 @@ def _shown(content, mode: int, owner: str, group: str, other) -> str:
     return f"[mode {mode:04o}, owner {owner}:{group}]\n{text}"
 
 
+def _remove(path: Path) -> None:
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise OwnedFilesError(f"{path} cannot be removed: {error.strerror}.") from None
+
+
+def _make_directories(path: Path) -> None:
+    """Make path and what it lies in, readable for everybody whatever the umask is."""
+    if not path.is_dir():
+        _make_directories(path.parent)
+        path.mkdir()
+        path.chmod(0o755)
+
+
 def _write_beside(wanted: OwnedFile) -> Path:
     try:
         uid, gid = pwd.getpwnam(wanted.owner).pw_uid, grp.getgrnam(wanted.group).gr_gid
     except KeyError as error:
         raise OwnedFilesError(f"{wanted.path}: {error.args[0]}.") from None
+    if wanted.path.is_dir() and not wanted.path.is_symlink():
+        raise OwnedFilesError(f"{wanted.path} is a directory; dlhost needs a file there. Move it away and run again.")
     temporary = ""
     try:
-        wanted.path.parent.mkdir(parents=True, exist_ok=True)
+        _make_directories(wanted.path.parent)
         # The suffix keeps *.conf and *.crt globs from seeing a file that is not in place yet.
         descriptor, temporary = tempfile.mkstemp(dir=wanted.path.parent, prefix=".dlhost-", suffix=".staged")
         with os.fdopen(descriptor, "wb") as stream:
@@ -280,7 +346,7 @@ def _write_beside(wanted: OwnedFile) -> Path:
 def _validate(wanted: OwnedFile, staged: Path) -> None:
     if not wanted.validate:
         return
-    command = [part.replace("%s", str(staged)) for part in wanted.validate.split()]
+    command = [part.replace("%s", str(staged)) for part in shlex.split(wanted.validate)]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     if result.returncode != 0:
         said = " ".join((result.stderr or result.stdout).replace(str(staged), str(wanted.path)).split())
