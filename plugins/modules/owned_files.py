@@ -9,7 +9,7 @@ module: owned_files
 short_description: Keep every file of one role as declared, in one call
 description:
   - Compares all files of a role with the host, stages and validates what differs, then swaps it in.
-  - Files that the role wrote in an earlier run and no longer declares are removed; files it never wrote are not touched.
+  - Files that the role wrote in an earlier run and no longer declares are removed; others are not touched.
   - What each role owns is kept in C(/etc/dlhost/managed.json), together with the packages it brought to the host.
 author: dlhost maintainers (@dlhost)
 options:
@@ -44,7 +44,7 @@ options:
         type: str
         default: root
       validate:
-        description: Command that must accept the staged file; C(%s) is its path. Not run through a shell.
+        description: Command that must accept the staged file; C(%s) is its path. No shell runs it.
         type: str
       sensitive:
         description: Keep the content out of the diff.
@@ -129,9 +129,7 @@ def converge(
     """
     plan = owned_files.plan(role, wanted, packages, absent)
     if not check:
-        owned_files.swap(owned_files.stage(plan.write))
-        for path in plan.remove:
-            path.unlink()
+        owned_files.carry_out(plan)
     return {
         "changed": bool(plan.paths),
         "changed_paths": plan.paths,
