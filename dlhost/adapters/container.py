@@ -107,7 +107,7 @@ def start(client: DockerClient, name: str, image_name: str, user: str, public_ke
         security_opt=["seccomp=unconfined", "apparmor=unconfined"],
         # systemd keeps to the container's own subtree, which it finds only through the host's name space.
         cgroupns="host",
-        volumes={_cgroup_mount(client): {"bind": "/sys/fs/cgroup", "mode": "rw"}},
+        volumes={cgroup_mount(client): {"bind": "/sys/fs/cgroup", "mode": "rw"}},
         tmpfs={"/run": "", "/tmp": "exec"},  # noqa: S108  a mount point in the container
         environment={"container": "docker"},
         stop_signal="SIGRTMIN+3",
@@ -201,7 +201,7 @@ def _build_from_packages(client: DockerClient, release: str, name: str, failure:
             )
 
 
-def _cgroup_mount(client: DockerClient) -> str:
+def cgroup_mount(client: DockerClient) -> str:
     """The engine's cgroup v2 tree, which on a machine of both versions lies beside the first's."""
     unified = "/sys/fs/cgroup/unified"
     return "/sys/fs/cgroup" if client.info().get("CgroupVersion") == "2" else unified

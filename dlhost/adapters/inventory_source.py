@@ -225,7 +225,9 @@ def _compose(text: str, path: Path) -> tuple[yaml.MappingNode | None, _Loader]:
         raise InventoryError(f"{path}:{line}: this is not valid YAML: {error.problem or error.context}.") from None
     except yaml.YAMLError as error:
         raise InventoryError(f"{path}:1: this is not valid YAML: {' '.join(str(error).split())}.") from None
-    if node is not None and not isinstance(node, yaml.MappingNode):
+    if node is None or node.tag == "tag:yaml.org,2002:null":
+        return None, loader
+    if not isinstance(node, yaml.MappingNode):
         raise InventoryError(f"{path}:{node.start_mark.line + 1}: this should be a mapping of names to values.")
     return node, loader
 

@@ -48,7 +48,7 @@ def verify_document(record: RunRecord, report: RunReport, code: ExitCode) -> dic
                 "status": host.status.value,
                 "failure": asdict(host.failure) if host.failure else None,
                 "checks": [asdict(check) for check in host.checks],
-                "count": Counter(check.result.value for check in host.checks),
+                "count": dict(Counter(check.result.value for check in host.checks)),
             }
             for host in report.hosts
         ],

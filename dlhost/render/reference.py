@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 import textwrap
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
 from dlhost.values.schema import Option, RoleSchema
+
+# Ansible's own markup for code, values, options and modules.
+MARKUP = re.compile(r"\b[CVOM]\(([^)]*)\)")
 
 
 def document(schema: RoleSchema) -> dict[str, Any]:
@@ -25,10 +29,10 @@ def plain(schema: RoleSchema, defaults: Mapping[str, Any]) -> str:
     lines = [f"{schema.role}: {schema.summary}", ""]
     for option in schema.options.values():
         lines += [f"{option.name}  ({_kind(option)}; default {_value(defaults.get(option.name))})"]
-        lines += textwrap.wrap(option.description, 76, initial_indent="    ", subsequent_indent="    ")
+        lines += textwrap.wrap(_unmarked(option), 76, initial_indent="    ", subsequent_indent="    ")
         for name, inner in option.options.items():
             lines += textwrap.wrap(
-                f"{name} ({_kind(inner)}): {inner.description}",
+                f"{name} ({_kind(inner)}): {_unmarked(inner)}",
                 76,
                 initial_indent="      ",
                 subsequent_indent="        ",
@@ -53,7 +57,7 @@ def markdown(schema: RoleSchema, defaults: Mapping[str, Any]) -> str:
 def _rows(options: Mapping[str, Option], defaults: Mapping[str, Any] | None, prefix: str) -> Iterator[str]:
     for name, option in options.items():
         default = "" if defaults is None else f"`{_value(defaults.get(name))}`"
-        description = option.description.replace("|", "\\|")
+        description = MARKUP.sub(r"`\1`", option.description).replace("|", "\\|")
         yield f"| `{prefix}{name}` | {_kind(option)} | {default.replace('|', chr(92) + '|')} | {description} |"
         yield from _rows(option.options, None, f"{prefix}{name}{'[]' if option.type == 'list' else ''}.")
 
@@ -67,3 +71,21 @@ def _kind(option: Option) -> str:
 
 def _value(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False)
+
+
+def index(schemas: Sequence[RoleSchema]) -> str:
+    """The page that lists the roles."""
+    rows = [f"| [{schema.role}]({schema.role}.md) | {schema.summary} |" for schema in schemas]
+    head = [
+        "# Roles",
+        "",
+        "Made by `make docs` from the roles' argument specs.",
+        "",
+        "| role | what for |",
+        "|---|---|",
+    ]
+    return "\n".join([*head, *rows, ""])
+
+
+def _unmarked(option: Option) -> str:
+    return MARKUP.sub(r"\1", option.description)

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+import yaml
+
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 
 
@@ -74,8 +76,7 @@ def variables_file(role: str, defaults: str, settings: Mapping[str, object]) -> 
         f"# Role {role} on every host. Uncomment what should differ from the defaults shown here.",
         "",
     ]
-    # JSON is YAML, and keeps a certificate's line breaks readable to nobody but right.
-    chosen = [f"{name}: {json.dumps(value)}" for name, value in sorted(own.items())]
+    chosen = yaml.dump(own, Dumper=_Dumper).splitlines() if own else []
     return "\n".join([*head, *chosen, *([""] if chosen else []), *commented, ""])
 
 
@@ -86,6 +87,17 @@ def vault_text(secrets: Mapping[str, str]) -> str:
         "# Secrets of this inventory, encrypted by ansible-vault: `dlhost secrets edit` opens them.",
     ]
     return "\n".join([*head, *(f"{name}: {json.dumps(value)}" for name, value in sorted(secrets.items())), ""])
+
+
+class _Dumper(yaml.SafeDumper):
+    """YAML in which a text of several lines, such as a certificate, stays readable."""
+
+
+def _text(dumper: _Dumper, text: str) -> yaml.ScalarNode:
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None)
+
+
+_Dumper.add_representer(str, _text)
 
 
 def _quoted(text: str) -> str:

@@ -1,0 +1,45 @@
+# The few verbs of a developer; what they do lies in tools/.
+.PHONY: demo test lint unit molecule e2e docs benchmark dist clean
+
+demo:
+	tools/setup run
+	.venv/bin/dlhost demo
+
+test: lint unit molecule e2e
+
+lint:
+	tools/setup dev
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+	.venv/bin/yamllint --strict .
+	tools/ansible-lint
+	.venv/bin/python tools/docs --check
+
+unit:
+	tools/setup dev
+	.venv/bin/pytest -m "not e2e"
+
+molecule:
+	tools/setup dev
+	.venv/bin/python tools/molecule test --all
+
+e2e:
+	tools/setup dev
+	.venv/bin/pytest -m e2e
+
+docs:
+	tools/setup dev
+	.venv/bin/python tools/docs
+
+benchmark:
+	tools/setup dev
+	.venv/bin/python -m benchmarks
+
+dist:
+	tools/setup dev
+	.venv/bin/python -m build --outdir dist
+	.venv/bin/ansible-galaxy collection build --force --output-path dist
+
+clean:
+	rm -rf .venv dist build .cache .mypy_cache .pytest_cache .ruff_cache
