@@ -17,7 +17,7 @@ class ActionModule(ActionBase):
         checks = [self._check(role, check) for check in self._task.args["checks"]]
         result.update(changed=False, dlhost_checks=checks)
         # Later roles are checked too: only require_checks, at the end of the play, fails.
-        earlier = [check for check in task_vars.get("dlhost_checks", []) if check["role"] != role]
+        earlier = [check for check in task_vars["ansible_facts"].get("dlhost_checks", []) if check["role"] != role]
         result["ansible_facts"] = {"dlhost_checks": earlier + checks}
         return result
 

@@ -12,7 +12,7 @@ class ActionModule(ActionBase):
 
     def run(self, tmp=None, task_vars=None):
         result = super().run(tmp, task_vars)
-        checks = task_vars.get("dlhost_checks", [])
+        checks = task_vars["ansible_facts"].get("dlhost_checks", [])
         failed = [check for check in checks if check["result"] == "fail"]
         # No check at all proves nothing, so it is no success.
         result.update(changed=False, failed=bool(failed) or not checks)
