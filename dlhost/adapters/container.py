@@ -113,10 +113,10 @@ def start(client: DockerClient, name: str, image_name: str, user: str, public_ke
         stop_signal="SIGRTMIN+3",
         ports={"22/tcp": ("127.0.0.1", port)} if publish else None,
     )
-    _wait_for_boot(container)
+    wait_for_boot(container)
     execute(container, _ACCOUNT, user, public_key)
     keys = execute(container, "cat /etc/ssh/ssh_host_*_key.pub").splitlines()
-    address = "127.0.0.1" if publish else _address(container)
+    address = "127.0.0.1" if publish else address_of(container)
     return ContainerHost(name, address, port, tuple(" ".join(key.split()[:2]) for key in keys))
 
 
@@ -145,7 +145,7 @@ def remove(client: DockerClient, name: str) -> bool:
 _ACCOUNT = """
 rm -f /etc/ssh/ssh_host_*
 ssh-keygen -q -A
-useradd --create-home --shell /bin/bash "$1"
+id "$1" >/dev/null 2>&1 || useradd --create-home --shell /bin/bash "$1"
 echo "$1 ALL=(ALL) NOPASSWD: ALL" > /etc/sudoers.d/90-host-user
 home=$(getent passwd "$1" | cut -d: -f6)
 install -d -m 0700 -o "$1" -g "$1" "$home/.ssh"
@@ -207,7 +207,7 @@ def cgroup_mount(client: DockerClient) -> str:
     return "/sys/fs/cgroup" if client.info().get("CgroupVersion") == "2" else unified
 
 
-def _wait_for_boot(container: Container) -> None:
+def wait_for_boot(container: Container) -> None:
     deadline = time.monotonic() + BOOT_TIMEOUT_S
     said = ""
     while time.monotonic() < deadline:
@@ -219,7 +219,7 @@ def _wait_for_boot(container: Container) -> None:
     raise RefusedError(f"Container {container.name} did not start its sshd within {BOOT_TIMEOUT_S} s: {said.strip()}")
 
 
-def _address(container: Container) -> str:
+def address_of(container: Container) -> str:
     container.reload()
     networks: dict[str, Any] = container.attrs["NetworkSettings"]["Networks"]
     return str(next(iter(networks.values()))["IPAddress"])

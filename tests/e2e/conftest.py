@@ -1,4 +1,4 @@
-"""Real hosts for the end-to-end tests: a container with systemd and sshd, reached over TCP as a user reaches a machine."""
+"""Real hosts for the end-to-end tests: containers with systemd and sshd, reached as a user reaches a machine."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from typing import Any
 import pytest
 
 from dlhost.adapters import container as engine
-from dlhost.errors import RefusedError
 
 ROOT = Path(__file__).parents[2]
 USER = "rig"
@@ -39,9 +38,7 @@ class Play:
 
     def results(self) -> list[dict[str, Any]]:
         """Every task's result, in order."""
-        return [
-            result for play in self.events["plays"] for task in play["tasks"] for result in task["hosts"].values()
-        ]
+        return [result for play in self.events["plays"] for task in play["tasks"] for result in task["hosts"].values()]
 
     def message(self) -> str:
         """What the failed task said."""
@@ -67,22 +64,37 @@ class Host:
         """Run a shell script in the container as root, past sshd."""
         return engine.execute(self.container, script)
 
-    def ssh(self, command: str = "true", *options: str, user: str = USER) -> subprocess.CompletedProcess[str]:
+    def ssh(
+        self, command: str = "true", *options: str, user: str = USER, display: str = ""
+    ) -> subprocess.CompletedProcess[str]:
         """One new login with the key alone, unless options say otherwise."""
+        return self._run_ssh([command], *options, user=user, display=display)
+
+    def tunnel(self, user: str = USER) -> subprocess.CompletedProcess[str]:
+        """What the host's own sshd says through a local forwarding."""
+        return self._run_ssh([], user=user, forward=f"127.0.0.1:{self.port}")
+
+    def _run_ssh(
+        self, command: list[str], *options: str, user: str, display: str = "", forward: str = ""
+    ) -> subprocess.CompletedProcess[str]:
         arguments = [word for option in (*options, *self._ssh_options()) for word in ("-o", option)]
+        if forward:
+            arguments += ["-W", forward]
         return subprocess.run(
-            ["ssh", "-F", "none", *arguments, f"{user}@{self.address}", command],
+            ["ssh", "-F", "none", *arguments, f"{user}@{self.address}", *command],
+            stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
             timeout=60,
             check=False,
+            env={**os.environ, "DISPLAY": display},
         )
 
     def restart(self) -> None:
         """Reboot, as far as a container can."""
         self.container.restart(timeout=20)
-        engine._wait_for_boot(self.container)
-        self.address = engine._address(self.container)
+        engine.wait_for_boot(self.container)
+        self.address = engine.address_of(self.container)
         self.write_inventory()
 
     def write_inventory(self) -> Path:
@@ -153,31 +165,151 @@ def collections(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def make_host(collections: Path) -> Iterator[Callable[..., Host]]:
     """A factory of hosts, each with an account that has a key and sudo without a password."""
-    try:
-        client = engine.engine()
-    except RefusedError as error:
-        pytest.skip(str(error))
+    client = engine.engine()
     made: list[str] = []
 
-    def make(release: str = "13") -> Host:
-        name = f"dlhost-e2e-{uuid.uuid4().hex[:8]}"
-        directory = collections.parent / name
-        directory.mkdir()
-        subprocess.run(
-            ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", directory / "id_ed25519"], check=True
-        )
-        made.append(name)
-        public_key = (directory / "id_ed25519.pub").read_text().strip()
-        started = engine.start(client, name, engine.image(client, release), USER, public_key, publish=False)
-        (directory / "known_hosts").write_text("".join(f"{name} {key}\n" for key in started.host_keys))
-        return Host(name, client.containers.get(name), directory, started.address)
+    def make(release: str = "13", image: str = "") -> Host:
+        made.append(f"dlhost-e2e-{uuid.uuid4().hex[:8]}")
+        return _start(client, collections, made[-1], image or engine.image(client, release))
 
     yield make
     for name in made:
         engine.remove(client, name)
 
 
+def _start(client: Any, collections: Path, name: str, image: str) -> Host:
+    directory = collections.parent / name
+    directory.mkdir()
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", directory / "id_ed25519"], check=True)
+    public_key = (directory / "id_ed25519.pub").read_text().strip()
+    started = engine.start(client, name, image, USER, public_key, publish=False)
+    (directory / "known_hosts").write_text("".join(f"{name} {key}\n" for key in started.host_keys))
+    return Host(name, client.containers.get(name), directory, started.address)
+
+
 @pytest.fixture
 def host(make_host: Callable[..., Host], request: pytest.FixtureRequest) -> Host:
     """One host; `@pytest.mark.parametrize("host", ["12", "13"], indirect=True)` names its Debian releases."""
     return make_host(getattr(request, "param", "13"))
+
+
+@dataclass(frozen=True)
+class Installed:
+    """dlhost as a user has it: the wheel in an environment of its own, with an own home, away from the checkout."""
+
+    program: Path
+    home: Path
+
+    @property
+    def environment(self) -> dict[str, str]:
+        kept = {
+            name: value for name, value in os.environ.items() if not name.startswith(("ANSIBLE_", "XDG_", "DLHOST_"))
+        }
+        return {**kept, "HOME": str(self.home), "COLUMNS": "200"}
+
+    def run(self, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+        """One command to its end, with nobody at the terminal."""
+        return subprocess.run(
+            [self.program, *arguments],
+            cwd=self.home,
+            env={**self.environment, **variables},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=600,
+            check=False,
+        )
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        """One command in the background."""
+        return subprocess.Popen(
+            [self.program, *arguments],
+            cwd=self.home,
+            env=self.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def document(self, *arguments: str) -> dict[str, Any]:
+        """The JSON document that a command prints."""
+        done = self.run(*arguments, "--json")
+        assert done.stdout, done.stderr
+        document: dict[str, Any] = json.loads(done.stdout)
+        return document
+
+    @property
+    def inventories(self) -> Path:
+        return self.home / ".config" / "dlhost" / "inventories"
+
+    @property
+    def runs(self) -> Path:
+        return self.home / ".local" / "state" / "dlhost" / "runs"
+
+    def begin(self, name: str, host: Host) -> Path:
+        """An inventory for a host, by `dlhost init`; returns its directory."""
+        fingerprint = host.execute("ssh-keygen -l -f /etc/ssh/ssh_host_ed25519_key.pub").split()[1]
+        where = ("--host", host.address, "--user", USER, "--key", str(host.key_file))
+        done = self.run("init", name, *where, "--fingerprint", fingerprint)
+        assert done.returncode == 0, done.stderr
+        return self.inventories / name
+
+
+@pytest.fixture(scope="session")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel, built from this checkout."""
+    directory = tmp_path_factory.mktemp("dist")
+    subprocess.run(
+        [sys.executable, "-m", "build", "--wheel", "--outdir", directory, ROOT], check=True, capture_output=True
+    )
+    return next(directory.glob("*.whl"))
+
+
+@pytest.fixture(scope="session")
+def program(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The dlhost that `pipx install` of the wheel alone gives."""
+    directory = tmp_path_factory.mktemp("pipx")
+    places = {
+        "PIPX_HOME": str(directory / "home"),
+        "PIPX_BIN_DIR": str(directory / "bin"),
+        "PIPX_MAN_DIR": str(directory),
+    }
+    subprocess.run(
+        [sys.executable, "-m", "pipx", "install", "--python", sys.executable, str(wheel)],
+        check=True,
+        capture_output=True,
+        env={**os.environ, **places},
+        cwd=directory,
+    )
+    return directory / "bin" / "dlhost"
+
+
+@pytest.fixture
+def dlhost(program: Path, tmp_path: Path) -> Installed:
+    """A user's dlhost; every test is a user of its own."""
+    home = tmp_path / "home"
+    home.mkdir()
+    return Installed(program, home)
+
+
+@pytest.fixture(scope="session")
+def provisioned_image(collections: Path, program: Path) -> Iterator[str]:
+    """An image of a host that was provisioned with the defaults: saves the packages' download in every further test."""
+    client = engine.engine()
+    name = f"dlhost-e2e-{uuid.uuid4().hex[:8]}"
+    home = collections.parent / "home-of-the-image"
+    home.mkdir()
+    try:
+        host = _start(client, collections, name, engine.image(client))
+        user = Installed(program, home)
+        user.begin("rig", host)
+        done = user.run("provision", "-i", "rig", "--yes")
+        assert done.returncode == 0, done.stdout + done.stderr
+        image = f"dlhost/test:{uuid.uuid4().hex[:8]}"
+        repository, tag = image.split(":")
+        host.container.commit(repository=repository, tag=tag)
+        yield image
+        client.images.remove(image, force=True)
+    finally:
+        engine.remove(client, name)
