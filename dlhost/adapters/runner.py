@@ -9,7 +9,8 @@ import shutil
 import signal
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -18,7 +19,8 @@ import yaml
 
 from dlhost.adapters.ansible_env import isolated_environment
 from dlhost.adapters.xdg import private_directory
-from dlhost.values.checks import check_from
+from dlhost.values.checks import Check, check_from
+from dlhost.values.redaction import Redaction
 from dlhost.values.run import (
     Event,
     FileDiff,
@@ -45,10 +47,11 @@ def run_playbook(run: PlaybookRun, listen: Listener) -> bool:
 
     directory = Path(tempfile.mkdtemp(prefix="run-", dir=private_directory()))
     interrupt = _Interrupt()
+    convert = Conversion(run.redaction)
 
     def on_event(document: dict[str, Any]) -> bool:
         interrupt.pid = document.get("pid") or interrupt.pid
-        event = event_from(run.redaction(document))
+        event = convert(document)
         if event is not None:
             listen(event)
         return False  # Runner writes no file for an event; what is kept is the redacted record.
@@ -144,7 +147,7 @@ def _moved_ports(run: PlaybookRun, directory: Path) -> list[str]:
     (inventory / "host_vars").mkdir(parents=True)
     (inventory / "hosts.yml").write_text(yaml.safe_dump({"all": {"hosts": dict.fromkeys(run.ports)}}))
     for host, port in run.ports.items():
-        (inventory / "host_vars" / f"{host}.yml").write_text(yaml.safe_dump({"ansible_port": port}))
+        (inventory / "host_vars" / f"{host}.yml").write_text(yaml.safe_dump({"ansible_port": int(port)}))
     return [str(inventory)]
 
 
@@ -157,54 +160,66 @@ def _passwords(run: PlaybookRun) -> dict[str, str]:
     return {prompt: password for prompt, password in asked.items() if password is not None}
 
 
-def event_from(document: Mapping[str, Any]) -> Event | None:
-    """One of runner's events as ours; None for those that say nothing a report needs."""
-    data = document.get("event_data") or {}
-    convert = _CONVERSIONS.get(document["event"])
-    if convert is not None:
-        return convert(data)
-    if document["event"] in {"verbose", "warning", "error", "system_warning"} and document.get("stdout", "").strip():
-        return Notice(_without_colour(document["stdout"]).strip())
-    return None
+class Conversion:
+    """Runner's events as ours, secrets hidden in every text; names that the report is keyed by stay as they are.
 
+    Of a task with no_log, runner keeps nothing, not even whether it changed something: only the line that Ansible
+    printed says so, for a loop one line an item. Without it, a secret that differs would be reported as in sync.
+    """
 
-def _started(data: Mapping[str, Any]) -> Event:
-    return TaskStarted(data["host"], _role(data), data["task"])
+    def __init__(self, hide: Redaction) -> None:
+        self._hide = hide
+        self._changed_items: set[tuple[str, str]] = set()
 
+    def __call__(self, document: Mapping[str, Any]) -> Event | None:
+        """One event; None for those that say nothing a report needs."""
+        data = document.get("event_data") or {}
+        printed = _without_colour(document.get("stdout") or "").strip()
+        match document["event"]:
+            case "runner_on_start":
+                return TaskStarted(data["host"], _role(data), self._hide(data["task"]))
+            case "runner_item_on_ok" if printed.startswith("changed: "):
+                self._changed_items.add((data["host"], data["task_uuid"]))
+            case "playbook_on_stats":
+                return Stats(failures=data["failures"], dark=data["dark"])
+            case "verbose" | "warning" | "error" | "system_warning" if printed:
+                return Notice(self._hide(printed))
+            case kind if kind in _OUTCOMES:
+                return self._ended(_OUTCOMES[kind], data, printed)
+        return None
 
-def _ended(outcome: Outcome) -> Callable[[Mapping[str, Any]], Event]:
-    def convert(data: Mapping[str, Any]) -> Event:
+    def _ended(self, outcome: Outcome, data: Mapping[str, Any], printed: str) -> TaskEnded:
         result = data.get("res") or {}
-        changed = outcome is Outcome.OK and bool(result.get("changed"))
+        if "censored" in result:
+            changed = printed.startswith("changed: ") or (data["host"], data["task_uuid"]) in self._changed_items
+        else:
+            changed = bool(result.get("changed"))
+        changed = changed and outcome is Outcome.OK
         return TaskEnded(
             host=data["host"],
             role=_role(data),
-            task=data["task"],
+            task=self._hide(data["task"]),
             outcome=Outcome.CHANGED if changed else outcome,
             path=data.get("task_path", ""),
             action=data.get("resolved_action", data.get("task_action", "")),
             seconds=data.get("duration") or 0.0,
-            message=_message(result),
-            diffs=tuple(_diffs(result)) if changed else (),
-            undetermined=result.get("dlhost_undetermined", ""),
-            checks=tuple(check_from(check) for check in result.get("dlhost_checks", ())),
+            message=self._hide(_message(result)),
+            diffs=tuple(_diffs(result, self._hide)) if changed else (),
+            undetermined=self._hide(result.get("dlhost_undetermined", "")),
+            checks=tuple(self._check(check) for check in result.get("dlhost_checks", ())),
             facts=result.get("ansible_facts") or {},
         )
 
-    return convert
+    def _check(self, document: Mapping[str, str]) -> Check:
+        check = check_from(document)
+        return replace(check, promise=self._hide(check.promise), reason=self._hide(check.reason))
 
 
-def _stats(data: Mapping[str, Any]) -> Event:
-    return Stats(failures=data["failures"], dark=data["dark"])
-
-
-_CONVERSIONS: dict[str, Callable[[Mapping[str, Any]], Event]] = {
-    "runner_on_start": _started,
-    "runner_on_ok": _ended(Outcome.OK),
-    "runner_on_skipped": _ended(Outcome.SKIPPED),
-    "runner_on_failed": _ended(Outcome.FAILED),
-    "runner_on_unreachable": _ended(Outcome.UNREACHABLE),
-    "playbook_on_stats": _stats,
+_OUTCOMES = {
+    "runner_on_ok": Outcome.OK,
+    "runner_on_skipped": Outcome.SKIPPED,
+    "runner_on_failed": Outcome.FAILED,
+    "runner_on_unreachable": Outcome.UNREACHABLE,
 }
 
 
@@ -216,31 +231,32 @@ def _role(data: Mapping[str, Any]) -> str:
 def _message(result: Mapping[str, Any]) -> str:
     """What a task said; of a loop, what its failed items said."""
     failed = [item for item in result.get("results", ()) if isinstance(item, dict) and item.get("failed")]
-    said = [_message(item) for item in failed] or [str(result.get("msg") or "")]
+    said = [_message(item) for item in failed] or [str(result.get("msg") or result.get("censored") or "")]
     detail = str(result.get("stderr") or result.get("module_stderr") or "").strip()
     if detail and detail not in said[0]:
         said.append(detail)
     return "\n".join(text for text in said if text)
 
 
-def _diffs(result: Mapping[str, Any]) -> list[FileDiff]:
+def _diffs(result: Mapping[str, Any], hide: Redaction) -> list[FileDiff]:
     results = [item for item in result.get("results", ()) if isinstance(item, dict)]
-    found: list[FileDiff] = [diff for item in results for diff in _diffs(item)]
+    found: list[FileDiff] = [diff for item in results for diff in _diffs(item, hide)]
     diffs = result.get("diff") or []
     for diff in [diffs] if isinstance(diffs, dict) else diffs:
-        before, after = _text(diff.get("before")), _text(diff.get("after"))
-        prepared = _text(diff.get("prepared"))
+        before, after = _text(diff.get("before"), hide), _text(diff.get("after"), hide)
+        prepared = _text(diff.get("prepared"), hide)
         header = str(diff.get("header") or diff.get("after_header") or diff.get("before_header") or "")
         if prepared or before != after:
-            found.append(FileDiff(header, before, after, prepared))
+            found.append(FileDiff(hide(header), before, after, prepared))
     return found
 
 
-def _text(value: Any) -> str:
+def _text(value: Any, hide: Redaction) -> str:
     """A side of a diff: a text, or for modules that compare states, a mapping."""
     if isinstance(value, (dict, list)):
-        return yaml.safe_dump(value, default_flow_style=False)
-    return "" if value is None else str(value)
+        # Hidden before it is laid out as YAML, which folds long texts.
+        return yaml.safe_dump(hide(value), default_flow_style=False)
+    return "" if value is None else hide(str(value))
 
 
 def _without_colour(text: str) -> str:
