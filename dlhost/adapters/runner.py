@@ -205,6 +205,7 @@ class Conversion:
             seconds=data.get("duration") or 0.0,
             message=self._hide(_message(result)),
             diffs=tuple(_diffs(result, self._hide)) if changed else (),
+            items=tuple(_changed_items(result)),
             undetermined=self._hide(result.get("dlhost_undetermined", "")),
             checks=tuple(self._check(check) for check in result.get("dlhost_checks", ())),
             facts=result.get("ansible_facts") or {},
@@ -236,6 +237,13 @@ def _message(result: Mapping[str, Any]) -> str:
     if detail and detail not in said[0]:
         said.append(detail)
     return "\n".join(text for text in said if text)
+
+
+def _changed_items(result: Mapping[str, Any]) -> list[str]:
+    """The labels of a loop's elements that changed something; one that is a structure has no short name."""
+    items = [item for item in result.get("results", ()) if isinstance(item, dict) and item.get("changed")]
+    labels = [item.get("_ansible_item_label", item.get("item")) for item in items]
+    return [str(label) for label in labels if isinstance(label, (str, int))]
 
 
 def _diffs(result: Mapping[str, Any], hide: Redaction) -> list[FileDiff]:

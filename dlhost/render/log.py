@@ -21,7 +21,8 @@ def _lines(report: RunReport, events: Iterable[Event]) -> Iterator[str]:
             yield event.text
         elif isinstance(event, TaskEnded):
             where = f"{event.host} {event.role or '-'}"
-            yield f"{event.outcome.value:<11} {where}: {event.task} ({event.seconds:.1f} s)"
+            items = f": {', '.join(event.items)}" if event.items else ""
+            yield f"{event.outcome.value:<11} {where}: {event.task}{items} ({event.seconds:.1f} s)"
             for change in event.diffs:
                 yield from (f"    {line}" for line in diff.lines(change))
             if event.message and event.outcome in {Outcome.FAILED, Outcome.UNREACHABLE}:

@@ -58,7 +58,7 @@ def checks(console: Console, report: RunReport, log: Path) -> None:
             word, style = CHECK_MARKS[check.result]
             because = f" ({check.reason})" if check.reason else ""
             _labelled(console, word, style, f"{check.promise}{because}")
-        if host.failure and not any(check.result is CheckResult.FAIL for check in host.checks):
+        if host.failure and not host.failed_checks_only:
             _failure(console, host)
         every += host.checks
     counts = {result: sum(check.result is result for check in every) for result in CheckResult}
@@ -84,7 +84,7 @@ def _host(console: Console, host: HostReport, words: dict[RoleStatus, str], *, s
 
 def _details(role: RoleReport, *, show_diff: bool) -> Iterator[Text | str]:
     for change in role.changes:
-        yield Text.assemble("- ", change.task)
+        yield Text.assemble("- ", str(change))
         if show_diff:
             yield from _diff(change)
     for reason in role.undetermined:
@@ -133,5 +133,7 @@ def _labelled(console: Console, label: str, style: str, value: str | Text) -> No
 def _wrapped(console: Console, content: str | Text, indent: int) -> None:
     """Print within the console's width, continuation lines under the first."""
     text = content if isinstance(content, Text) else Text(content)
+    # What a host says must not steer this terminal.
+    text.plain = text.plain.replace("\x1b", "␛")
     for index, line in enumerate(text.wrap(console, max(console.width - indent - 2, 16))):
         console.print(Text(" " * (indent if index == 0 else indent + 2)) + line, soft_wrap=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from dlhost.errors import ExitCode
-from dlhost.values.checks import Check
+from dlhost.values.checks import Check, CheckResult
 from dlhost.values.redaction import Redaction
 
 
@@ -68,7 +68,10 @@ class TaskStarted:
 
 @dataclass(frozen=True, slots=True)
 class TaskEnded:
-    """A task ended on one host; `path` is the file and line that define it, `seconds` how long it took."""
+    """A task ended on one host; `path` is the file and line that define it, `seconds` how long it took.
+
+    `items` name the elements of a loop that changed something.
+    """
 
     host: str
     role: str
@@ -79,6 +82,7 @@ class TaskEnded:
     seconds: float = 0.0
     message: str = ""
     diffs: tuple[FileDiff, ...] = ()
+    items: tuple[str, ...] = ()
     undetermined: str = ""
     checks: tuple[Check, ...] = ()
     facts: Mapping[str, Any] = field(default_factory=dict)
@@ -129,6 +133,10 @@ class Change:
 
     task: str
     diffs: tuple[FileDiff, ...] = ()
+    items: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return f"{self.task}: {', '.join(self.items)}" if self.items else self.task
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +175,12 @@ class HostReport:
     def changed(self) -> int:
         """How many tasks changed something, or would."""
         return sum(len(role.changes) for role in self.roles)
+
+    @property
+    def failed_checks_only(self) -> bool:
+        """Whether it failed for failed checks alone: verify.yml's verdict belongs to no role, a broken check does."""
+        found = any(check.result is CheckResult.FAIL for check in self.checks)
+        return found and self.status is HostStatus.FAILED and self.failure is not None and not self.failure.role
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,7 +253,7 @@ def _host_status(name: str, ended: list[TaskEnded], stats: Stats | None) -> Host
 
 
 def _role(role: str, ended: list[TaskEnded], failure: Failure | None) -> RoleReport:
-    changes = tuple(Change(event.task, event.diffs) for event in ended if event.outcome is Outcome.CHANGED)
+    changes = tuple(Change(event.task, event.diffs, event.items) for event in ended if event.outcome is Outcome.CHANGED)
     undetermined = tuple(event.undetermined for event in ended if event.undetermined)
     if failure is not None and failure.role == role:
         status = RoleStatus.FAILED
