@@ -14,9 +14,10 @@ from dlhost.adapters.ansible_env import isolate_this_process
 from dlhost.adapters.xdg import config_directory
 from dlhost.errors import InventoryError, UsageError
 from dlhost.values.inventory import Connection, Host, Inventory, Location, Setting
+from dlhost.values.redaction import texts_in
 from dlhost.values.schema import did_you_mean
 
-YAML_SUFFIXES = {"", ".yml", ".yaml"}
+YAML_SUFFIXES = {"", ".yml", ".yaml", ".json"}
 Decrypt = Callable[[str, str], str]
 
 
@@ -43,7 +44,7 @@ def find(name: str) -> Location:
     if path.exists() and ("/" in name or path.is_file()):
         return Location(path.resolve().stem if path.is_file() else path.resolve().name, path.resolve())
     have = f" You have: {', '.join(named)}." if named else " You have none yet; `dlhost init` makes one."
-    raise UsageError(f"There is no inventory {name}{did_you_mean(name, named)}.{have}")
+    raise UsageError(f"There is no inventory {name}{did_you_mean(name, named) or '.'}{have}")
 
 
 def new_location(name: str) -> Location:
@@ -126,7 +127,7 @@ def _require_known(limit: tuple[str, ...], hosts: list[str], groups: list[str]) 
     for name in limit:
         plain = name.lstrip("!&")
         if not any(character in plain for character in "*?[~:") and plain not in {*hosts, *groups}:
-            raise UsageError(f"--limit names no host or group: {plain}{did_you_mean(plain, [*hosts, *groups])}.")
+            raise UsageError(f"--limit names no host or group: {plain}{did_you_mean(plain, [*hosts, *groups]) or '.'}")
 
 
 def _connection(name: str, variables: Mapping[str, Any], template: Callable[[Any], Any]) -> Connection:
@@ -137,9 +138,14 @@ def _connection(name: str, variables: Mapping[str, Any], template: Callable[[Any
         return None if found is None else template(found)
 
     def words(key: str) -> list[str]:
-        return shlex.split(str(value(key) or ""))
+        try:
+            return shlex.split(str(value(key) or ""))
+        except ValueError as error:
+            raise InventoryError(f"Host {name}: {key} cannot be split into words: {error}.") from None
 
     port = value("ansible_port", "ansible_ssh_port")
+    if port is not None and not str(port).isdigit():
+        raise InventoryError(f"Host {name}: ansible_port should be a number, not {str(port)!r}.")
     key_file = value("ansible_private_key_file", "ansible_ssh_private_key_file")
     become_password = value("ansible_become_password", "ansible_become_pass", "ansible_sudo_pass")
     return Connection(
@@ -202,29 +208,21 @@ def _settings(location: Location, decrypt: Decrypt, secrets: set[str]) -> Iterat
         read = _variables if kind in {"group_vars", "host_vars"} else _inventory_variables
         for setting in read(node, loader, path):
             if encrypted:
-                secrets.update(_texts(setting.value))
+                secrets.update(texts_in(setting.value))
             yield setting
 
 
-def _texts(value: Any) -> Iterator[str]:
-    """Every text within a value."""
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, (list, dict)):
-        for item in value.values() if isinstance(value, dict) else value:
-            yield from _texts(item)
-
-
 def _compose(text: str, path: Path) -> tuple[yaml.MappingNode | None, _Loader]:
-    loader = _Loader(text)
     try:
+        loader = _Loader(text)
         node = loader.get_single_node()
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = mark.line + 1 if mark else 1
         raise InventoryError(f"{path}:{line}: this is not valid YAML: {error.problem or error.context}.") from None
-    except yaml.YAMLError as error:
-        raise InventoryError(f"{path}:1: this is not valid YAML: {' '.join(str(error).split())}.") from None
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        raise InventoryError(f"{path}:{line}: this is not valid YAML: {error.reason}.") from None
     if node is None or node.tag == "tag:yaml.org,2002:null":
         return None, loader
     if not isinstance(node, yaml.MappingNode):

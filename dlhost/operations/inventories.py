@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from dlhost.adapters import inventory_source, state, vault
+from dlhost.adapters import content, inventory_source, state, vault
+from dlhost.operations.run import secret_texts
 from dlhost.values.record import RunRecord, record_document
 from dlhost.values.redaction import redaction
 
@@ -28,7 +29,7 @@ def show(name: str, ask: Callable[[str], str] | None) -> dict[str, Any]:
     needed = inventory_source.needs_vault_password(location)
     password = vault.find_password(location.name, ask) if needed else None
     inventory = inventory_source.load(location, password)
-    hide = redaction(inventory.secrets)
+    hide = redaction(secret_texts(inventory, {}, content.role_schemas()))
     return {
         "schema_version": 1,
         "name": inventory.name,

@@ -17,7 +17,7 @@ from dlhost.values import preflight
 from dlhost.values.inventory import Host, Inventory
 from dlhost.values.preflight import Contact, Probe
 from dlhost.values.record import RunRecord, run_id
-from dlhost.values.redaction import redaction
+from dlhost.values.redaction import Redaction, redaction, texts_in
 from dlhost.values.run import (
     Event,
     Failure,
@@ -30,6 +30,18 @@ from dlhost.values.run import (
     report,
 )
 from dlhost.values.schema import RoleSchema, did_you_mean, problems
+
+# Ansible's own variables that hold a password, by all their names.
+PASSWORDS = frozenset(
+    {
+        "ansible_become_pass",
+        "ansible_become_password",
+        "ansible_password",
+        "ansible_ssh_pass",
+        "ansible_ssh_password",
+        "ansible_sudo_pass",
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +70,7 @@ class Outside:
     run: Run = runner.run_playbook
     probe_all: Callable[[Iterable[Host], Path], list[Probe]] = openssh.probe_all
     try_sudo_password: Callable[[Host, str, Path], bool] = openssh.try_sudo_password
+    close_connections: Callable[[Iterable[Host], Path], None] = openssh.close_connections
     ask: Callable[[str], str] | None = None
     confirm: Callable[[str], bool] | None = None
     announce: Callable[[Sequence[str], Sequence[str]], None] = lambda _hosts, _roles: None
@@ -90,8 +103,9 @@ def execute(request: Request, outside: Outside) -> Finished:
         vault.find_password(location.name, outside.ask) if inventory_source.needs_vault_password(location) else None
     )
     inventory = inventory_source.load(location, password, request.hosts)
-    require_valid(inventory, schemas)
-    _require_known_variables(request.extra_vars, schemas)
+    secrets = secret_texts(inventory, request.extra_vars, schemas) | ({password.text} if password else set())
+    require_valid(inventory, schemas, redaction(secrets))
+    _require_known_variables(request.extra_vars, schemas, redaction(secrets))
 
     started = datetime.now(UTC)
     record = RunRecord(
@@ -106,14 +120,14 @@ def execute(request: Request, outside: Outside) -> Finished:
     with state.locked(location.name, record):
         state.save_record(record)
         try:
-            return _run(request, outside, inventory, password, roles, schemas, record)
+            return _run(request, outside, inventory, password, roles, secrets, record)
         except (KeyboardInterrupt, RefusedError) as error:
             stopped = "interrupted" if isinstance(error, KeyboardInterrupt) else "refused"
             code = ExitCode.INTERRUPTED if isinstance(error, KeyboardInterrupt) else ExitCode.REFUSED
             state.save_record(replace(record, state=stopped, ended=datetime.now(UTC), exit_code=code))
             raise
         finally:
-            openssh.close_connections(inventory.hosts, runner.control_path_dir())
+            outside.close_connections(inventory.hosts, runner.control_path_dir())
 
 
 def conclude(finished: Finished, exit_code: ExitCode, document: Mapping[str, Any]) -> Path:
@@ -134,14 +148,23 @@ def chosen_roles(schemas: Sequence[RoleSchema], roles: Sequence[str], skip: Sequ
     names = [schema.role for schema in schemas]
     for name in (*roles, *skip):
         if name not in names:
-            raise UsageError(f"There is no role {name}{did_you_mean(name, names)}. Roles: {', '.join(names)}.")
+            raise UsageError(f"There is no role {name}{did_you_mean(name, names) or '.'} Roles: {', '.join(names)}.")
     chosen = tuple(name for name in names if (not roles or name in roles) and name not in skip)
     if not chosen:
         raise UsageError("--roles and --skip leave no role to run.")
     return chosen
 
 
-def require_valid(inventory: Inventory, schemas: Sequence[RoleSchema]) -> None:
+def secret_texts(inventory: Inventory, extra_vars: Mapping[str, Any], schemas: Sequence[RoleSchema]) -> frozenset[str]:
+    """What must never be shown: vaulted values, passwords of connections, and what a role's spec calls a secret."""
+    names = PASSWORDS | {name for schema in schemas for name, option in schema.options.items() if option.secret}
+    named = [setting.value for setting in inventory.settings if setting.name in names]
+    given = [value for name, value in extra_vars.items() if name in names]
+    become = [host.connection.become_password for host in inventory.hosts]
+    return inventory.secrets | {text for value in (*named, *given, *become) for text in texts_in(value)}
+
+
+def require_valid(inventory: Inventory, schemas: Sequence[RoleSchema], hide: Redaction) -> None:
     """Hold the inventory against the roles' argument specs.
 
     Raises:
@@ -149,17 +172,17 @@ def require_valid(inventory: Inventory, schemas: Sequence[RoleSchema]) -> None:
     """
     found = problems(inventory, schemas)
     if found:
-        raise InventoryError("\n".join(map(str, found)))
+        raise InventoryError(hide("\n".join(map(str, found))))
 
 
-def _require_known_variables(extra_vars: Mapping[str, Any], schemas: Sequence[RoleSchema]) -> None:
+def _require_known_variables(extra_vars: Mapping[str, Any], schemas: Sequence[RoleSchema], hide: Redaction) -> None:
     """-e is held against the same specs, so that a slip of the finger there is no silent no-op either."""
     from dlhost.values.inventory import Location, Setting
 
     settings = tuple(Setting(name, value, Path("-e"), {(): 1}) for name, value in extra_vars.items())
     found = problems(Inventory(Location("-e", Path("-e")), (), settings), schemas)
     if found:
-        raise UsageError("\n".join(f"-e {problem.message}" for problem in found))
+        raise UsageError(hide("\n".join(f"-e {problem.message}" for problem in found)))
 
 
 def _run(
@@ -168,7 +191,7 @@ def _run(
     inventory: Inventory,
     password: vault.VaultPassword | None,
     roles: tuple[str, ...],
-    schemas: Sequence[RoleSchema],
+    secrets: frozenset[str],
     record: RunRecord,
 ) -> Finished:
     probes, become_password = _look(inventory, outside, roles)
@@ -176,12 +199,6 @@ def _run(
     lost = {probe.host: probe for probe in probes if probe.contact is Contact.UNREACHABLE}
     reached = [host.name for host in inventory.hosts if host.name not in lost]
 
-    secret_names = {name for schema in schemas for name, option in schema.options.items() if option.secret}
-    secrets = {
-        *inventory.secrets,
-        *(str(value) for name, value in request.extra_vars.items() if name in secret_names),
-        *(text for text in (become_password, password and password.text) if text),
-    }
     events: list[Event] = []
 
     def listen(event: Event) -> None:
@@ -206,7 +223,7 @@ def _run(
                 vault_password_file=password.source if password else None,
                 vault_password=password.text if password and password.source is None else None,
                 become_password=become_password,
-                redaction=redaction(secrets),
+                redaction=redaction(secrets | ({become_password} if become_password else set())),
             ),
             listen,
         )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import json
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -34,7 +35,18 @@ class Redaction:
         return value
 
 
+def texts_in(value: Any) -> Iterator[str]:
+    """Every text and number within a value, as text: what would give it away."""
+    if isinstance(value, (list, dict)):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from texts_in(item)
+    elif value is not None and not isinstance(value, bool):
+        yield str(value)
+
+
 def redaction(secrets: Iterable[str]) -> Redaction:
-    """A redaction of the secrets, each also as it looks line by line; longest first, so that no part is left."""
-    texts = {text.strip() for secret in secrets for text in (secret, *secret.splitlines())}
+    """A redaction of the secrets, each also as it looks line by line and within JSON; longest first."""
+    plain = {text.strip() for secret in secrets for text in (secret, *secret.splitlines())}
+    quoted = {json.dumps(text, ensure_ascii=ascii_only)[1:-1] for text in plain for ascii_only in (True, False)}
+    texts = plain | quoted
     return Redaction(tuple(sorted((text for text in texts if len(text) >= SHORTEST), key=len, reverse=True)))
