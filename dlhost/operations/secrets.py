@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import os
-import shlex
-import subprocess
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 import yaml
 
-from dlhost.adapters import content, inventory_source, inventory_writer, vault
-from dlhost.adapters.xdg import private_directory
+from dlhost.adapters import content, editor, inventory_source, inventory_writer, vault
 from dlhost.errors import InventoryError, UsageError
 from dlhost.operations.init import VAULT, secret_names
-from dlhost.operations.run import require_valid
+from dlhost.operations.run import PASSWORDS, require_valid, secret_texts
 from dlhost.values.inventory import Inventory, Location
 from dlhost.values.new_inventory import vault_text
+from dlhost.values.redaction import redaction
 
 Ask = Callable[[str], str] | None
 
@@ -29,16 +25,7 @@ def edit(name: str, ask: Ask) -> bool:
         UsageError: The editor failed, or what it left is not a mapping; the vault is as it was.
     """
     location, password, before = _open(name, ask)
-    editor = shlex.split(os.environ.get("VISUAL") or os.environ.get("EDITOR") or "vi")
-    with tempfile.TemporaryDirectory(dir=private_directory()) as directory:
-        path = Path(directory) / "vault.yml"
-        path.touch(mode=0o600)
-        path.write_text(before, encoding="utf-8")
-        try:
-            subprocess.run([*editor, str(path)], check=True)
-        except (OSError, subprocess.CalledProcessError):
-            raise UsageError(f"The editor {editor[0]} failed; the vault is as it was.") from None
-        after = path.read_text(encoding="utf-8")
+    after = editor.edit(before, "vault.yml")
     if after == before:
         return False
     _parse(after)
@@ -67,10 +54,13 @@ def check(name: str, ask: Ask) -> list[str]:
     Raises:
         InventoryError: The vault does not open, a secret is missing, or one stands in plain text.
     """
-    location, password, text = _open(name, ask)
+    location = inventory_source.find(name)
+    path = location.directory / VAULT
+    needed = inventory_source.needs_vault_password(location)
+    password = vault.find_password(location.name, ask) if needed else None
     inventory = inventory_source.load(location, password)
     schemas = content.role_schemas()
-    require_valid(inventory, schemas)
+    require_valid(inventory, schemas, redaction(secret_texts(inventory, {}, schemas)))
     present = {setting.name for setting in inventory.settings}
     missing = [variable for variable in secret_names(schemas) if variable not in present]
     if missing:
@@ -80,19 +70,17 @@ def check(name: str, ask: Ask) -> list[str]:
     )
     if plain:
         raise InventoryError("\n".join(plain))
-    return [
-        f"{location.path / VAULT} opens and holds {len(_parse(text))} secrets.",
-        "No secret lies in plain text.",
-    ]
+    held = sum(setting.file == path for setting in inventory.settings)
+    vaulted = f"{path} opens and holds {held} secrets." if path.exists() else f"There is no {path} yet."
+    return [vaulted, "No secret lies in plain text."]
 
 
 def _in_plain_text(inventory: Inventory, secret: set[str]) -> list[str]:
     """Settings that are secrets by their role's word or by Ansible's, and stand readable in a file."""
-    ansible = {"ansible_become_password", "ansible_become_pass", "ansible_password", "ansible_ssh_pass"}
     return [
         f"{setting.file}:{setting.line()}: {setting.name} is readable here; move it: dlhost secrets set {setting.name}"
         for setting in inventory.settings
-        if setting.name in secret | ansible
+        if setting.name in secret | PASSWORDS
         and isinstance(setting.value, str)
         and setting.value not in inventory.secrets
         and "{{" not in setting.value

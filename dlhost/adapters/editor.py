@@ -1,0 +1,30 @@
+"""The user's editor, for a text that must not lie about."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+import tempfile
+from pathlib import Path
+
+from dlhost.adapters.xdg import private_directory
+from dlhost.errors import UsageError
+
+
+def edit(text: str, name: str) -> str:
+    """What the user makes of the text, which meanwhile is a file called name in a place of its own.
+
+    Raises:
+        UsageError: The editor failed.
+    """
+    command = shlex.split(os.environ.get("VISUAL") or os.environ.get("EDITOR") or "vi")
+    with tempfile.TemporaryDirectory(dir=private_directory()) as directory:
+        path = Path(directory) / name
+        path.touch(mode=0o600)
+        path.write_text(text, encoding="utf-8")
+        try:
+            subprocess.run([*command, str(path)], check=True)
+        except (OSError, subprocess.CalledProcessError):
+            raise UsageError(f"The editor {command[0]} failed; nothing was changed.") from None
+        return path.read_text(encoding="utf-8")
