@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from dlhost.errors import UnreachableError
+from dlhost.errors import RefusedError, UnreachableError
 from dlhost.values.inventory import Connection, Host
 from dlhost.values.preflight import Contact, Probe
 
@@ -18,6 +18,7 @@ CONNECT_TIMEOUT_S = 10
 # A probe is one short script; a host that takes longer hangs in a login shell or a name service.
 PROBE_TIMEOUT_S = 60
 AT_ONCE = 20
+NO_CLIENT = "OpenSSH's client is not installed here. Install it: sudo apt-get install openssh-client"
 
 
 def ssh_command(connection: Connection, options: Sequence[str] = (), remote: Sequence[str] = ()) -> list[str]:
@@ -60,21 +61,24 @@ def probe(host: Host, control_path_dir: Path) -> Probe:
     for port in (wanted, 22):
         if found.contact is not Contact.UNREACHABLE or not isinstance(port, int) or port in {0, own}:
             continue
-        second = _probe_once(host.name, replace(host.connection, port=port), control_path_dir)
+        second = _probe_once(host.name, replace(host.connection, port=int(port)), control_path_dir)
         if second.contact is Contact.REACHED:
-            return replace(second, port=port)
+            return replace(second, port=int(port))
     return found
 
 
 def try_sudo_password(host: Host, password: str, control_path_dir: Path) -> bool:
     """Whether sudo on the host takes the password."""
     command = _command(host.connection, control_path_dir, ["LC_ALL=C sudo -S -k -p '' true"])
-    return subprocess.run(command, input=f"{password}\n", capture_output=True, text=True, check=False).returncode == 0
+    return _captured(command, f"{password}\n").returncode == 0
 
 
 def run_interactively(command: Sequence[str]) -> int:
     """Run ssh on the user's own terminal; returns its exit code."""
-    return subprocess.run(command, check=False).returncode
+    try:
+        return subprocess.run(command, check=False).returncode
+    except FileNotFoundError:
+        raise RefusedError(NO_CLIENT) from None
 
 
 def close_connections(hosts: Iterable[Host], control_path_dir: Path) -> None:
@@ -82,7 +86,7 @@ def close_connections(hosts: Iterable[Host], control_path_dir: Path) -> None:
     for host in hosts:
         if host.connection.transport == "ssh":
             command = ssh_command(host.connection, [*multiplexed(control_path_dir), "-O", "exit"])
-            subprocess.run(command, capture_output=True, check=False)
+            _captured(command)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +104,7 @@ def scan_host_keys(address: str, port: int) -> list[HostKey]:
         UnreachableError: It does not answer as an SSH server.
     """
     command = ["ssh-keyscan", "-T", str(CONNECT_TIMEOUT_S), "-p", str(port), address]
-    scan = subprocess.run(command, capture_output=True, text=True, check=False)
+    scan = _captured(command)
     keys = [line.split(maxsplit=1)[1] for line in scan.stdout.splitlines() if line and not line.startswith("#")]
     if not keys:
         raise UnreachableError(
@@ -118,8 +122,31 @@ def new_key(path: Path, comment: str) -> tuple[str, str]:
 def can_log_in(connection: Connection) -> str:
     """Nothing where a key logs in without a question; otherwise what ssh said."""
     options = ["-o", "BatchMode=yes", "-o", f"ConnectTimeout={CONNECT_TIMEOUT_S}"]
-    result = subprocess.run(ssh_command(connection, options, ["true"]), capture_output=True, text=True, check=False)
+    result = _captured(ssh_command(connection, options, ["true"]))
     return "" if result.returncode == 0 else _last_line(result.stderr)
+
+
+def _captured(
+    command: Sequence[str], said: str | None = None, timeout_s: float | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run it and take what it says, which on a stranger's host need not be UTF-8.
+
+    Raises:
+        RefusedError: OpenSSH's client is not installed.
+    """
+    try:
+        return subprocess.run(
+            command,
+            input=said,
+            stdin=subprocess.DEVNULL if said is None else None,
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            check=False,
+            timeout=timeout_s,
+        )
+    except FileNotFoundError:
+        raise RefusedError(NO_CLIENT) from None
 
 
 def _fingerprint(key: str) -> str:
@@ -145,14 +172,7 @@ def _probe_once(name: str, connection: Connection, control_path_dir: Path) -> Pr
         return Probe(name, Contact.UNREACHABLE, f"cannot be looked at over a {connection.transport} connection")
     command = _command(connection, control_path_dir, ["sh" if connection.transport == "ssh" else "exec sh"])
     try:
-        result = subprocess.run(
-            command,
-            input=PROBE.read_text(),
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=PROBE_TIMEOUT_S,
-        )
+        result = _captured(command, PROBE.read_text(), PROBE_TIMEOUT_S)
     except subprocess.TimeoutExpired:
         return Probe(name, Contact.UNREACHABLE, f"does not finish a login within {PROBE_TIMEOUT_S} s")
     facts = dict(line.split("=", 1) for line in result.stdout.splitlines() if "=" in line)
