@@ -85,11 +85,13 @@ def variables(pairs: list[str]) -> dict[str, Any]:
                 found |= read
                 continue
             name, separator, value = pair.partition("=")
-            if not separator or not name:
-                raise UsageError(f"-e {pair} is neither NAME=VALUE nor @FILE.")
+            if not separator or not name.strip().isidentifier():
+                raise UsageError(f"-e {name if separator else pair} is neither NAME=VALUE nor @FILE.")
             found[name.strip()] = yaml.safe_load(value) if value else ""
         except OSError as error:
             raise UsageError(f"-e {pair}: {error.strerror}.") from None
+        except UnicodeDecodeError:
+            raise UsageError(f"-e {pair}: the file is not text.") from None
         except yaml.YAMLError:
             raise UsageError(f"-e {pair.partition('=')[0]}: the value is not valid YAML.") from None
     return found
@@ -103,7 +105,10 @@ def ask_secret() -> Callable[[str], str] | None:
     def ask(question: str) -> str:
         from getpass import getpass
 
-        return getpass(f"{question}: ")
+        try:
+            return getpass(f"{question}: ")
+        except EOFError:  # Ctrl-D is as good a no as Ctrl-C.
+            raise KeyboardInterrupt from None
 
     return ask
 
@@ -114,7 +119,14 @@ def confirm(yes: bool) -> Callable[[str], bool] | None:
         return lambda _question: True
     if not sys.stdin.isatty():
         return None
-    return lambda question: typer.confirm(question, err=True)
+
+    def ask(question: str) -> bool:
+        try:
+            return typer.confirm(question, err=True)
+        except typer.Abort:  # Typer's word for Ctrl-C at its question; it would exit with 1.
+            raise KeyboardInterrupt from None
+
+    return ask
 
 
 def output() -> Console:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
 
@@ -43,7 +43,7 @@ def provision_command(
         skip=options.names(skip),
         extra_vars=options.variables(extra_vars),
         verbosity=verbose,
-        arguments=recorded_arguments(),
+        arguments=recorded_arguments(extra_vars),
     )
     with outside(options.confirm(yes)) as world:
         result = provision(request, world)
@@ -132,16 +132,14 @@ def outside(confirm: Callable[[str], bool] | None) -> Iterator[Outside]:
         yield Outside(ask=options.ask_secret(), confirm=confirm, announce=progress.announce, listen=progress)
 
 
-def recorded_arguments() -> tuple[str, ...]:
-    """The command line for the run's record, with the values of -e left out: they may be secrets."""
-    words, hide = [], False
-    for word in sys.argv[1:]:
-        short = word.startswith("-e") and not word.startswith("--") and len(word) > 2
-        if hide or short or word.startswith("--extra-vars="):
-            name = word.removeprefix("--extra-vars=") if not short else word.removeprefix("-e")
-            prefix = word[: len(word) - len(name)]
-            words.append(prefix + name.partition("=")[0] + ("=…" if "=" in name else ""))
-        else:
-            words.append(word)
-        hide = word in {"-e", "--extra-vars"}
+def recorded_arguments(extra_vars: Sequence[str] = ()) -> tuple[str, ...]:
+    """The command line for the run's record, with the values of -e left out: they may be secrets.
+
+    A pair is found at the end of a word, however its option was spelled: -e K=V, -veK=V, --extra-vars=K=V.
+    """
+    words = sys.argv[1:]
+    for pair in extra_vars:
+        name, separator, _ = pair.partition("=")
+        if separator and not pair.startswith("@"):
+            words = [f"{word.removesuffix(pair)}{name}=…" if word.endswith(pair) else word for word in words]
     return tuple(words)
