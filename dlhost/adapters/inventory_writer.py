@@ -50,8 +50,12 @@ def new_vault_password(inventory: str) -> vault.VaultPassword:
     path = vault.password_file(inventory)
     if not path.exists():
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        path.touch(mode=0o600)
-        path.write_text(new_secret() + "\n", encoding="utf-8")
+        # Whole or not at all: an empty file would be taken for the password.
+        staged = path.with_name(f".{inventory}.writing")
+        staged.unlink(missing_ok=True)
+        staged.touch(mode=0o600)
+        staged.write_text(new_secret() + "\n", encoding="utf-8")
+        staged.replace(path)
     return vault.find_password(inventory, None)
 
 

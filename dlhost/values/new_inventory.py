@@ -12,6 +12,9 @@ import yaml
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 
+# Words that YAML 1.1 reads as a truth value or as nothing.
+NOT_TEXTS = frozenset({"y", "n", "yes", "no", "on", "off", "true", "false", "null"})
+
 
 class Profile(StrEnum):
     """What kind of machine an inventory is started for."""
@@ -27,6 +30,8 @@ GROUPS = {
     Profile.CLOUD_VM: ("gpu", "workspace"),
     Profile.CPU_ONLY: ("workspace",),
 }
+# The name is a host's too, and Ansible cannot tell a host from a group or from its own words.
+TAKEN = frozenset({"all", "ungrouped", "localhost"}.union(*GROUPS.values()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +55,7 @@ def hosts_file(new: NewInventory) -> str:
         f"# `dlhost provision -i {new.name}` makes them so; run it again after every change here.",
         "all:",
         "  hosts:",
-        f"    {new.name}:",
+        f"    {_quoted(new.name)}:",
         f"      ansible_host: {_quoted(new.address)}",
         *([f"      ansible_port: {new.port}"] if new.port != 22 else []),
         f"      ansible_user: {_quoted(new.user)}",
@@ -63,7 +68,7 @@ def hosts_file(new: NewInventory) -> str:
         "  children:",
     ]
     for group in GROUPS[new.profile]:
-        lines += [f"    {group}:", "      hosts:", f"        {new.name}:"]
+        lines += [f"    {group}:", "      hosts:", f"        {_quoted(new.name)}:"]
     return "\n".join([*lines, ""])
 
 
@@ -101,4 +106,6 @@ _Dumper.add_representer(str, _text)
 
 
 def _quoted(text: str) -> str:
-    return text if re.fullmatch(r"[A-Za-z][A-Za-z0-9_./-]*", text) else json.dumps(text)
+    """A text as YAML, bare where no reader could take it for something else."""
+    bare = re.fullmatch(r"[A-Za-z][A-Za-z0-9_./-]*", text) and text.lower() not in NOT_TEXTS
+    return text if bare else json.dumps(text)
