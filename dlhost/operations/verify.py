@@ -9,7 +9,7 @@ from dlhost.errors import ExitCode
 from dlhost.operations.run import Finished, Outside, Request, conclude, execute
 from dlhost.render import documents
 from dlhost.values.checks import CheckResult
-from dlhost.values.run import HostReport, HostStatus, RunReport
+from dlhost.values.run import HostStatus, RunReport
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,13 +31,9 @@ def verify(request: Request, outside: Outside) -> Verified:
 
 def exit_code(report: RunReport) -> ExitCode:
     """A failed check has a code of its own; a host whose checks could not all be made has failed as a task does."""
-    broken = [host for host in report.hosts_that_are(HostStatus.FAILED) if not _failed_checks(host)]
+    broken = [host for host in report.hosts_that_are(HostStatus.FAILED) if not host.failed_checks_only]
     if report.interrupted or not report.complete or broken:
         return report.exit_code
-    if any(_failed_checks(host) for host in report.hosts):
+    if any(check.result is CheckResult.FAIL for host in report.hosts for check in host.checks):
         return ExitCode.CHECK_FAILED
     return report.exit_code
-
-
-def _failed_checks(host: HostReport) -> bool:
-    return any(check.result is CheckResult.FAIL for check in host.checks)

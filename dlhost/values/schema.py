@@ -117,14 +117,14 @@ def _wrongs(option: Option, name: str, value: Any, path: tuple[str | int, ...]) 
         return
     if not _fits(option.type, value):
         yield f"{name} should be {_article(option.type)}, not {_shown(value)}", path
-    elif option.choices and value not in option.choices:
+    elif option.choices and option.type != "list" and value not in option.choices:
         allowed = ", ".join(map(str, option.choices))
         yield (
             f"{name} is {value!r}; allowed: {allowed}{did_you_mean(str(value), map(str, option.choices))}",
             path,
         )
     elif option.type == "list":
-        element = Option(option.name, option.elements or "raw", options=option.options)
+        element = Option(option.name, option.elements or "raw", choices=option.choices, options=option.options)
         for index, item in enumerate(value):
             yield from _wrongs(element, f"{name}[{index}]", item, (*path, index))
     elif option.type == "dict" and option.options:
