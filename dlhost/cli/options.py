@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -65,7 +65,7 @@ def names(text: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
-def variables(pairs: list[str]) -> dict[str, Any]:
+def variables(pairs: Sequence[str]) -> dict[str, Any]:
     """Values of -e, read as YAML as an inventory's are.
 
     Raises:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -12,7 +13,7 @@ import typer
 from dlhost.cli import options
 
 if TYPE_CHECKING:
-    from dlhost.operations.run import Outside
+    from dlhost.operations.run import Outside, Request
 
 
 def provision_command(
@@ -30,21 +31,10 @@ def provision_command(
     """Bring every host to its declared state. Run it again at any time: what is right already stays untouched."""
     from dlhost.adapters import content
     from dlhost.operations.provision import provision
-    from dlhost.operations.run import Request
     from dlhost.render import documents, terminal
 
-    request = Request(
-        operation="provision",
-        inventory=inventory,
-        playbook=content.SITE,
-        check=check,
-        hosts=options.names(limit),
-        roles=options.names(roles),
-        skip=options.names(skip),
-        extra_vars=options.variables(extra_vars),
-        verbosity=verbose,
-        arguments=recorded_arguments(extra_vars),
-    )
+    chosen = Chosen(inventory, limit, roles, skip, verbose, extra_vars)
+    request = chosen.request("provision", content.SITE, check=check)
     with outside(options.confirm(yes)) as world:
         result = provision(request, world)
     report = result.finished.report
@@ -66,20 +56,9 @@ def drift_command(
     """Say where hosts differ from the inventory; nothing is changed. Exit code 3 where one does."""
     from dlhost.adapters import content
     from dlhost.operations.drift import drift
-    from dlhost.operations.run import Request
     from dlhost.render import documents, terminal
 
-    request = Request(
-        operation="drift",
-        inventory=inventory,
-        playbook=content.SITE,
-        check=True,
-        hosts=options.names(limit),
-        roles=options.names(roles),
-        skip=options.names(skip),
-        verbosity=verbose,
-        arguments=recorded_arguments(),
-    )
+    request = Chosen(inventory, limit, roles, skip, verbose).request("drift", content.SITE, check=True)
     with outside(None) as world:
         result = drift(request, world)
     if json:
@@ -99,20 +78,10 @@ def verify_command(
 ) -> None:
     """Prove that every role's promise holds; nothing is changed. Exit code 7 where one does not."""
     from dlhost.adapters import content
-    from dlhost.operations.run import Request
     from dlhost.operations.verify import verify
     from dlhost.render import documents, terminal
 
-    request = Request(
-        operation="verify",
-        inventory=inventory,
-        playbook=content.VERIFY,
-        hosts=options.names(limit),
-        roles=options.names(roles),
-        skip=options.names(skip),
-        verbosity=verbose,
-        arguments=recorded_arguments(),
-    )
+    request = Chosen(inventory, limit, roles, skip, verbose).request("verify", content.VERIFY)
     with outside(None) as world:
         result = verify(request, world)
     if json:
@@ -120,6 +89,39 @@ def verify_command(
     else:
         terminal.checks(options.output(), result.finished.report, result.log)
     raise typer.Exit(result.exit_code)
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """The options that the three commands share, as they were typed."""
+
+    inventory: str
+    limit: str
+    roles: str
+    skip: str
+    verbose: int
+    extra_vars: Sequence[str] = ()
+
+    def request(self, operation: str, playbook: str, *, check: bool = False) -> Request:
+        """What they ask for.
+
+        Raises:
+            UsageError: An element of -e is malformed.
+        """
+        from dlhost.operations.run import Request
+
+        return Request(
+            operation=operation,
+            inventory=self.inventory,
+            playbook=playbook,
+            check=check,
+            hosts=options.names(self.limit),
+            roles=options.names(self.roles),
+            skip=options.names(self.skip),
+            extra_vars=options.variables(self.extra_vars),
+            verbosity=self.verbose,
+            arguments=recorded_arguments(self.extra_vars),
+        )
 
 
 @contextmanager
