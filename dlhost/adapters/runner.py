@@ -17,7 +17,7 @@ from typing import Any
 
 import yaml
 
-from dlhost.adapters.ansible_env import isolated_environment
+from dlhost.adapters.ansible_env import isolate_this_process, isolated_environment
 from dlhost.adapters.xdg import private_directory
 from dlhost.values.checks import Check, check_from
 from dlhost.values.redaction import Redaction
@@ -43,6 +43,8 @@ def run_playbook(run: PlaybookRun, listen: Listener) -> bool:
     The verdict is in the events' closing statistics: ansible-playbook's own return code mixes up a lost host with
     a playbook that cannot be read.
     """
+    # Runner lays the environment we give it over this process's own.
+    isolate_this_process()
     import ansible_runner
 
     directory = Path(tempfile.mkdtemp(prefix="run-", dir=private_directory()))
