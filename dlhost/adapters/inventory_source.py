@@ -91,16 +91,14 @@ def _decrypter(password: vault.VaultPassword | None) -> Decrypt:
 
 
 def _hosts(location: Location, password: vault.VaultPassword | None, limit: tuple[str, ...]) -> tuple[Host, ...]:
-    from ansible.constants import DEFAULT_VAULT_IDENTITY
     from ansible.inventory.manager import InventoryManager
     from ansible.parsing.dataloader import DataLoader
-    from ansible.parsing.vault import VaultSecret
     from ansible.template import Templar
     from ansible.vars.manager import VariableManager
 
     loader = DataLoader()
     if password is not None:
-        loader.set_vault_secrets([(DEFAULT_VAULT_IDENTITY, VaultSecret(password.text.encode()))])
+        loader.set_vault_secrets(vault.give_to_ansible(password))
     manager = InventoryManager(loader=loader, sources=[str(location.path)])
     variables = VariableManager(loader=loader, inventory=manager)
     every = manager.get_hosts()

@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from dlhost.adapters.ansible_env import isolate_this_process
 from dlhost.adapters.xdg import config_directory
@@ -78,12 +79,33 @@ def decrypt(text: str, password: VaultPassword, name: str) -> str:
     return plain.decode()
 
 
+def give_to_ansible(password: VaultPassword) -> list[tuple[str, Any]]:
+    """The password as Ansible's loader takes it, and in the one place of this process where values tagged !vault
+    look for it when they are used."""
+    isolate_this_process()
+    from ansible.parsing.vault import VaultSecretsContext
+
+    secrets = _secrets(password)
+    context = VaultSecretsContext.current(optional=True)
+    if context is None:
+        VaultSecretsContext.initialize(VaultSecretsContext(secrets))
+    else:
+        context.secrets = secrets
+    return secrets
+
+
 def _vault(password: VaultPassword):  # type: ignore[no-untyped-def]  # VaultLib, which is untyped
     isolate_this_process()
-    from ansible.constants import DEFAULT_VAULT_IDENTITY
-    from ansible.parsing.vault import VaultLib, VaultSecret
+    from ansible.parsing.vault import VaultLib
 
-    return VaultLib([(DEFAULT_VAULT_IDENTITY, VaultSecret(password.text.encode()))])
+    return VaultLib(_secrets(password))
+
+
+def _secrets(password: VaultPassword) -> list[tuple[str, Any]]:
+    from ansible.constants import DEFAULT_VAULT_IDENTITY
+    from ansible.parsing.vault import VaultSecret
+
+    return [(DEFAULT_VAULT_IDENTITY, VaultSecret(password.text.encode()))]
 
 
 def _read_password(path: Path) -> str:

@@ -32,7 +32,8 @@ class Redaction:
             return {self._clean(key): self._clean(item) for key, item in value.items()}
         if isinstance(value, (list, tuple)):
             return [self._clean(item) for item in value]
-        return value
+        # A number is hidden where it is a secret, not where one is a part of it.
+        return HIDDEN if str(value) in self.secrets else value
 
 
 def texts_in(value: Any) -> Iterator[str]:
