@@ -35,6 +35,8 @@ from dlhost.values.run import (
 
 # How long ansible-playbook may take to stop by itself after an interrupt before it is killed.
 GRACE_S = 10
+# Of a failed command's output, the end is shown.
+PRINTED_LINES = 5
 
 
 def run_playbook(run: PlaybookRun, listen: Listener) -> bool:
@@ -236,6 +238,10 @@ def _message(result: Mapping[str, Any]) -> str:
     failed = [item for item in result.get("results", ()) if isinstance(item, dict) and item.get("failed")]
     said = [_message(item) for item in failed] or [str(result.get("msg") or result.get("censored") or "")]
     detail = str(result.get("stderr") or result.get("module_stderr") or "").strip()
+    if said[0] == "non-zero return code":
+        # What a command printed last says why; of ssh's own closing line that cannot be said.
+        printed = str(result.get("stdout") or "").strip().splitlines()
+        detail = "\n".join(printed[-PRINTED_LINES:]) if detail.startswith("Shared connection to") else detail
     if detail and detail not in said[0]:
         said.append(detail)
     return "\n".join(text for text in said if text)
