@@ -150,7 +150,7 @@ def _connection(name: str, variables: Mapping[str, Any], template: Callable[[Any
         transport=str(value("ansible_connection") or "ssh").rpartition(".")[2],
         address=str(value("ansible_host", "ansible_ssh_host") or name),
         port=int(port) if port is not None else None,
-        user=value("ansible_user", "ansible_ssh_user"),
+        user=str(user) if (user := value("ansible_user", "ansible_ssh_user")) is not None else None,
         key_file=str(Path(str(key_file)).expanduser()) if key_file else None,
         ssh_args=(*words("ansible_ssh_common_args"), *words("ansible_ssh_extra_args")),
         become_password=str(become_password) if become_password is not None else None,
