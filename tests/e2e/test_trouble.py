@@ -50,7 +50,7 @@ def set_variable(dlhost: Installed, text: str) -> None:
 
 
 def test_a_host_that_is_off(dlhost: Installed, rig: Host) -> None:
-    rig.container.stop(timeout=5)
+    rig.execute("systemctl stop ssh.service ssh.socket")
     done = dlhost.run("provision", "-i", "rig")
     assert done.returncode == 4
     assert f"rig cannot be reached at {rig.address} port 22" in done.stdout
@@ -215,7 +215,7 @@ def test_a_keyword_that_sshd_rejects(dlhost: Installed, rig: Host) -> None:
 
 
 def test_a_foreign_file_that_wins(dlhost: Installed, rig: Host) -> None:
-    foreign = "/etc/ssh/sshd_config.d/000-mine.conf"
+    foreign = "/etc/ssh/sshd_config.d/00-a-foreign.conf"
     rig.execute(f"echo 'PasswordAuthentication yes' > {foreign}; systemctl reload ssh")
     drift = dlhost.run("drift", "-i", "rig")
     assert drift.returncode == 3
@@ -260,7 +260,7 @@ def test_a_fleet_of_which_one_is_off_and_one_fails(
     hosts["bad"].execute(
         "mount --bind -o ro /etc/apt/apt.conf.d /etc/apt/apt.conf.d; mount -o remount,ro,bind /etc/apt/apt.conf.d"
     )
-    hosts["off"].container.stop(timeout=5)
+    hosts["off"].execute("systemctl stop ssh.service ssh.socket")
 
     result = dlhost.document("provision", "-i", "rig")
     statuses = {host["host"]: host["status"] for host in result["hosts"]}
