@@ -201,8 +201,10 @@ def _explain(said: str, connection: Connection) -> tuple[Contact, str]:
         user = connection.user or "your user name"
         methods = re.search(r"Permission denied \(([^)]*)\)", said)
         offered = f"; it accepts {methods[1]}" if methods else ""
+        port = f"-p {connection.port} " if connection.port not in {None, 22} else ""
         return Contact.UNREACHABLE, (
-            f"does not let {user} log in with your key{offered}. Authorise it: ssh-copy-id {user}@{connection.address}"
+            f"does not let {user} log in with your key{offered}. "
+            f"Authorise it: ssh-copy-id {port}{user}@{connection.address}"
         )
     return (
         Contact.UNREACHABLE,
