@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from dlhost.operations.init import VAULT, secret_names
 from dlhost.operations.run import PASSWORDS, require_valid, secret_texts
 from dlhost.values.inventory import Inventory, Location
 from dlhost.values.new_inventory import vault_text
-from dlhost.values.redaction import redaction
+from dlhost.values.redaction import redaction, texts_in
 
 Ask = Callable[[str], str] | None
 
@@ -44,8 +45,9 @@ def set_secret(name: str, variable: str, value: str, ask: Ask) -> Path:
     if not value:
         raise UsageError(f"{variable} would be empty; nothing was changed.")
     location, password, before = _open(name, ask)
-    secrets = _parse(before) | {variable: value}
-    return _save(location, password, vault_text(secrets))
+    after = _with_secret(before, variable, value)
+    _parse(after)
+    return _save(location, password, after)
 
 
 def check(name: str, ask: Ask) -> list[str]:
@@ -81,10 +83,28 @@ def _in_plain_text(inventory: Inventory, secret: set[str]) -> list[str]:
         f"{setting.file}:{setting.line()}: {setting.name} is readable here; move it: dlhost secrets set {setting.name}"
         for setting in inventory.settings
         if setting.name in secret | PASSWORDS
-        and isinstance(setting.value, str)
-        and setting.value not in inventory.secrets
-        and "{{" not in setting.value
+        and any(text not in inventory.secrets and "{{" not in text for text in texts_in(setting.value))
     ]
+
+
+def _with_secret(text: str, variable: str, value: str) -> str:
+    """The vault's text with one variable set; everything else, comments too, stays as its owner wrote it."""
+    _parse(text)
+    line = f"{variable}: {json.dumps(value)}\n"
+    mapping = yaml.compose(text, Loader=yaml.SafeLoader)
+    for key, old in mapping.value if mapping is not None else ():
+        if key.value == variable:
+            rest = text[_last_leaf(old).end_mark.index :]
+            return text[: key.start_mark.index] + line + rest.removeprefix("\n")
+    return f"{text.rstrip()}\n{line}"
+
+
+def _last_leaf(node: yaml.Node) -> yaml.Node:
+    """Where a value's own text ends: a block's end mark lies behind the comments that follow it."""
+    while isinstance(node, yaml.CollectionNode) and not node.flow_style and node.value:
+        last = node.value[-1]
+        node = last[1] if isinstance(last, tuple) else last
+    return node
 
 
 def _open(name: str, ask: Ask) -> tuple[Location, vault.VaultPassword, str]:
