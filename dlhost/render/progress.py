@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
 
-from rich.console import Console, RenderableType
+from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
@@ -91,7 +91,10 @@ class Progress:
         if event.outcome in MARKS:
             word, style = MARKS[event.outcome]
             line = Text.assemble((f"{word:<8}", style), f"{event.host}  {event.role}: {event.task}")
-            self._console.print(line, soft_wrap=not self._console.is_terminal, no_wrap=True, overflow="ellipsis")
+            if self._live is None:
+                self._console.print(line, soft_wrap=True)
+            else:
+                self._console.print(line, no_wrap=True, overflow="ellipsis")
         elif seconds >= SLOW_S and self._live is None:
             self._console.print(
                 f"slow    {event.host}  {event.role}: {event.task} took {seconds:.0f} s", soft_wrap=True
@@ -122,10 +125,5 @@ class Progress:
         hidden = len(self._hosts) - len(shown)
         changed = sum(host.changed for host in self._hosts.values())
         more = f", {hidden} more hosts" if hidden else ""
-        table.add_row(
-            "",
-            "",
-            Text(f"{changed} changed{more}", style="dim"),
-            Text(f"{now - self._begun:.0f} s", style="dim"),
-        )
-        return table
+        # In a row of its own, where no column cuts it.
+        return Group(table, Text(f"{changed} changed{more}, {now - self._begun:.0f} s", style="dim"))
