@@ -1,0 +1,246 @@
+"""New inventories and their vaults: valid, private where they must be, whole or not there at all."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from dlhost.adapters import inventory_source, inventory_writer, openssh, vault
+from dlhost.errors import ExitCode, UsageError
+from dlhost.operations.secrets import _with_secret
+from dlhost.values.inventory import Location
+from dlhost.values.new_inventory import NewInventory, Profile, hosts_file, variables_file
+from tests.unit.world import World, write
+
+KEY = openssh.HostKey("ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIKnown", "SHA256:known")
+INIT = ("init", "lab", "--host", "192.0.2.7", "--user", "ada")
+
+
+@pytest.fixture
+def scanned(world: World, monkeypatch: pytest.MonkeyPatch) -> World:
+    """A host that answers with one key and lets the user log in."""
+    monkeypatch.setattr(openssh, "scan_host_keys", lambda _address, _port: [KEY])
+    monkeypatch.setattr(openssh, "can_log_in", lambda _connection: "")
+    return world
+
+
+def mode(path: Path) -> int:
+    return path.stat().st_mode & 0o777
+
+
+def test_a_new_inventory_is_one_that_ansible_and_we_can_read(scanned: World) -> None:
+    result = scanned(*INIT, "--fingerprint", KEY.fingerprint)
+
+    assert result.exit_code == ExitCode.DONE, result.output
+    location = inventory_source.find("lab")
+    password = vault.find_password("lab", None)
+    inventory = inventory_source.load(location, password)
+    (host,) = inventory.hosts
+    assert set(host.groups) == {"all", "gpu", "workspace"}
+    assert (host.connection.address, host.connection.user, host.connection.port) == ("192.0.2.7", "ada", None)
+    assert f"UserKnownHostsFile={location.path}/.ssh/known_hosts" in host.connection.ssh_args
+    assert [setting.name for setting in inventory.settings if setting.name == "portal_password"]
+    (secret,) = inventory.secrets
+    assert len(secret) >= 32
+    assert secret not in result.output
+    assert "dlhost provision -i lab" in result.stdout
+    assert scanned("provision", "-i", "lab").exit_code in {ExitCode.DONE, ExitCode.TASK_FAILED}
+    assert scanned("secrets", "check", "-i", "lab").exit_code == ExitCode.DONE
+
+
+def test_what_is_private_is_private(scanned: World) -> None:
+    old = os.umask(0)
+    try:
+        scanned(*INIT, "--fingerprint", KEY.fingerprint)
+    finally:
+        os.umask(old)
+
+    path = inventory_source.find("lab").path
+    assert mode(path / ".ssh") == 0o700
+    assert mode(path / ".ssh" / "known_hosts") == 0o600
+    assert mode(vault.password_file("lab")) == 0o600
+    assert mode(vault.password_file("lab").parent) == 0o700
+    assert (path / "group_vars" / "all" / "vault.yml").read_text().startswith("$ANSIBLE_VAULT;")
+    assert (path / ".ssh" / "known_hosts").read_text() == f"lab {KEY.key}\n"
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (("--fingerprint", "SHA256:other"), "has no host key with fingerprint SHA256:other"),
+        ((), "give the one you know with --fingerprint"),
+    ],
+)
+def test_a_host_key_that_nobody_trusts_writes_nothing(scanned: World, more: tuple[str, ...], said: str) -> None:
+    result = scanned(*INIT, *more)
+
+    assert result.exit_code == ExitCode.REFUSED
+    assert said in result.stderr
+    assert "SHA256:known" in result.stderr
+    assert [location.name for location in inventory_source.locations()] == ["rig"]
+
+
+@pytest.mark.parametrize(("answer", "code"), [("y\n", 0), ("n\n", 5), ("", 130)])
+def test_a_host_key_is_asked_about_at_a_terminal(scanned: World, answer: str, code: int) -> None:
+    scanned.at_terminal = True
+
+    assert scanned(*INIT, stdin=answer).exit_code == code
+
+
+def test_a_login_that_does_not_work_yet_is_the_first_next_step(scanned: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(openssh, "can_log_in", lambda _connection: "Permission denied (publickey)")
+
+    result = scanned(*INIT, "--port", "2222", "--fingerprint", KEY.fingerprint)
+
+    assert "ssh-copy-id -p 2222 ada@192.0.2.7   authorises your key; now: Permission denied" in result.stdout
+
+
+@pytest.mark.parametrize("name", ["rig", "a b", "../x", ".x", "", "ä", "all", "ungrouped", "localhost", "gpu", "-x"])
+def test_a_name_that_cannot_be_used_is_code_two(scanned: World, name: str) -> None:
+    result = scanned("init", "--host", "h", "--user", "u", "--fingerprint", KEY.fingerprint, "--", name)
+
+    assert result.exit_code == ExitCode.USAGE, result.output
+    assert name in result.stderr
+
+
+@pytest.mark.parametrize("name", ["on", "no", "7", "1e3", "0x1f", "null", "Yes", "1_000"])
+@pytest.mark.parametrize("user", ["no", "1000", "a:b", "ada # x", "{{ x }}"])
+def test_every_name_and_user_survives_yaml(name: str, user: str) -> None:
+    document = yaml.safe_load(hosts_file(NewInventory(name, "fe80::1", user, 2222, Profile.CPU_ONLY, "/a key")))
+
+    host = document["all"]["hosts"][name]
+    assert (host["ansible_host"], host["ansible_user"], host["ansible_port"]) == ("fe80::1", user, 2222)
+    assert host["ansible_ssh_private_key_file"] == "/a key"
+    assert list(document["all"]["children"]["workspace"]["hosts"]) == [name]
+
+
+def test_a_variables_file_sets_what_was_chosen_and_explains_the_rest() -> None:
+    pem = "-----BEGIN CERTIFICATE-----\nMII\n-----END CERTIFICATE-----\n"
+    text = variables_file("web", "---\n# Port.\nweb_port: 80\n", {"web_x": [{"pem": pem}], "other_x": 1})
+
+    assert yaml.safe_load(text) == {"web_x": [{"pem": pem}]}
+    assert "# web_port: 80\n" in text
+    assert "# # Port.\n" in text
+
+
+def test_nothing_is_overwritten_and_nothing_half_written_is_seen(tmp_path: Path) -> None:
+    location = Location("lab", tmp_path / "work" / "inventories" / "lab")
+    seen = []
+
+    class Files(dict[str, str]):
+        def items(self):  # type: ignore[no-untyped-def]
+            for pair in super().items():
+                seen.append([found.name for found in inventory_source.locations()])
+                yield pair
+
+    inventory_writer.write(location, Files({"hosts.yml": "all:\n", "group_vars/all/a.yml": "x: 1\n"}))
+    assert seen == [[], []]
+    with pytest.raises(UsageError, match="Inventory lab is already there"):
+        inventory_writer.write(location, {"hosts.yml": "changed"})
+    assert (location.path / "hosts.yml").read_text() == "all:\n"
+
+
+def test_a_failed_write_leaves_nothing(tmp_path: Path) -> None:
+    location = Location("lab", tmp_path / "work" / "inventories" / "lab")
+
+    with pytest.raises(UsageError, match=r"lab cannot be written: "):
+        inventory_writer.write(location, {"a": "file", "a/b": "below a file"})
+    assert list(location.path.parent.iterdir()) == []
+
+
+def test_secrets_are_set_edited_and_counted(scanned: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scanned(*INIT, "--fingerprint", KEY.fingerprint)
+    editor = write(tmp_path / "editor", '#!/bin/sh\nstat -c %a "$1" >&2\necho "added: 2026-01-01" >> "$1"\n')
+    editor.chmod(0o755)
+    monkeypatch.setenv("EDITOR", str(editor))
+    monkeypatch.delenv("VISUAL", raising=False)
+
+    assert scanned("secrets", "edit", "-i", "lab").stdout == "Saved.\n"
+    result = scanned("secrets", "set", "ansible_become_password", "-i", "lab", stdin="hunter2hunter2\n")
+    assert result.exit_code == ExitCode.DONE, result.output
+    assert "hunter2" not in result.output
+    assert "holds 3 secrets" in scanned("secrets", "check", "-i", "lab").stdout
+    assert (
+        "hunter2hunter2"
+        in inventory_source.load(inventory_source.find("lab"), vault.find_password("lab", None)).secrets
+    )
+    text = _opened()
+    assert "added: 2026-01-01\n" in text
+    assert "# Secrets of this inventory" in text
+    assert scanned("secrets", "set", "portal_password", "-i", "lab", stdin="another\nline").exit_code == 0
+    after = _opened()
+    assert yaml.safe_load(after) == yaml.safe_load(text) | {"portal_password": "another\nline"}
+    assert after.splitlines()[:2] == text.splitlines()[:2]
+    monkeypatch.setenv("EDITOR", "true")
+    assert scanned("secrets", "edit", "-i", "lab").stdout == "Nothing changed.\n"
+
+
+def _opened() -> str:
+    path = inventory_source.find("lab").path / "group_vars" / "all" / "vault.yml"
+    return vault.decrypt(path.read_text(), vault.find_password("lab", None), "vault")
+
+
+@pytest.mark.parametrize(
+    "old", ["b: 1", "b: |\n  one\n  two", "b:\n- 1\n- 2", "b: {x: [1,\n  2]}", 'b: "x\n\n  y"', "b:"]
+)
+def test_a_secret_is_replaced_in_its_place(old: str) -> None:
+    text = f"---\n# One.\na: 1\n{old}\n# Three.\nc: 2026-01-01  # kept\n"
+
+    assert _with_secret(text, "b", "new") == '---\n# One.\na: 1\nb: "new"\n# Three.\nc: 2026-01-01  # kept\n'
+    assert _with_secret("---\n# None yet.\n", "b", "new") == '---\n# None yet.\nb: "new"\n'
+
+
+@pytest.mark.parametrize(
+    ("editor", "said"),
+    [
+        ("false", "The editor false failed; nothing was changed."),
+        ("/nowhere/vi -x", "The editor /nowhere/vi failed"),
+        ("echo 'a: [' | tee", "not valid YAML"),
+        ("echo '- a' | tee", "should be a mapping"),
+    ],
+)
+def test_an_edit_that_fails_leaves_the_vault_as_it_was(
+    scanned: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, editor: str, said: str
+) -> None:
+    scanned(*INIT, "--fingerprint", KEY.fingerprint)
+    path = inventory_source.find("lab").path / "group_vars" / "all" / "vault.yml"
+    before = path.read_text()
+    if "tee" in editor:
+        script = write(tmp_path / "editor", f'#!/bin/sh\n{editor} "$1" >/dev/null\n')
+        script.chmod(0o755)
+        editor = str(script)
+    monkeypatch.setenv("VISUAL", editor)
+
+    result = scanned("secrets", "edit", "-i", "lab")
+
+    assert result.exit_code == ExitCode.USAGE, result.output
+    assert re.search(said, result.stderr)
+    assert path.read_text() == before
+
+
+@pytest.mark.parametrize(("name", "value"), [("no-name", "x\n"), ("portal_password", "\n")])
+def test_a_secret_without_name_or_value_is_code_two(world: World, name: str, value: str) -> None:
+    assert world("secrets", "set", name, "-i", "rig", stdin=value).exit_code == ExitCode.USAGE
+
+
+def test_a_check_of_secrets_writes_nothing_and_finds_what_is_wrong(world: World, rig: Path) -> None:
+    missing = world("secrets", "check", "-i", "rig")
+    assert missing.exit_code == ExitCode.USAGE
+    assert "dlhost secrets set -i rig portal_password" in missing.stderr
+    assert not vault.password_file("rig").exists()
+
+    write(rig / "group_vars" / "all.yml", "---\nportal_password: hunter2hunter2\nansible_sudo_pass: 12345678\n")
+    plain = world("secrets", "check", "-i", "rig")
+    assert plain.exit_code == ExitCode.USAGE
+    assert "all.yml:2: portal_password is readable here; move it" in plain.stderr
+    assert "all.yml:3: ansible_sudo_pass is readable here; move it" in plain.stderr
+    assert "hunter2" not in plain.output
+
+    write(rig / "group_vars" / "all.yml", "portal_password: '{{ elsewhere }}'\n")
+    fine = world("secrets", "check", "-i", "rig")
+    assert fine.exit_code == ExitCode.DONE
+    assert "There is no" in fine.stdout

@@ -1,0 +1,177 @@
+"""OpenSSH's words as sentences with a way out, and its command lines. What ssh said is recorded from OpenSSH 9.2."""
+
+from __future__ import annotations
+
+import re
+import socket
+from pathlib import Path
+
+import pytest
+
+from dlhost.adapters import openssh
+from dlhost.adapters.git import revision
+from dlhost.errors import RefusedError, UnreachableError
+from dlhost.values.inventory import Connection, Host
+from dlhost.values.preflight import Contact
+
+ADA = Connection(address="192.0.2.1", port=2222, user="ada")
+CHANGED = """\
+@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@
+@    WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED!     @
+@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@
+IT IS POSSIBLE THAT SOMEONE IS DOING SOMETHING NASTY!
+Someone could be eavesdropping on you right now (man-in-the-middle attack)!
+It is also possible that a host key has just been changed.
+The fingerprint for the ED25519 key sent by the remote host is
+SHA256:q0TyBUDxLxDxP8MhIVf1b/4Ec9DBgRpBVQ7DMcQN1Ks.
+Please contact your system administrator.
+Add correct host key in /home/ada/known_hosts to get rid of this message.
+Offending ED25519 key in /home/ada/known_hosts:12
+  remove with:
+  ssh-keygen -f "/home/ada/known_hosts" -R "192.0.2.1"
+Host key for 192.0.2.1 has changed and you have requested strict checking.
+Host key verification failed.
+"""
+UNKNOWN = """\
+No ED25519 host key is known for 192.0.2.1 and you have requested strict checking.
+Host key verification failed.
+"""
+
+
+@pytest.mark.parametrize(
+    ("said", "contact", "sentence"),
+    [
+        (CHANGED, Contact.UNTRUSTED, r"another host key.*\(line 12 of /home/ada/known_hosts\).*remove that line"),
+        (UNKNOWN, Contact.UNTRUSTED, r"not trusted yet \(192\.0\.2\.1 port 2222\)\. Run `dlhost ssh` once"),
+        ("Host key verification failed.\r\n", Contact.UNTRUSTED, "not trusted yet"),
+        (
+            "ada@192.0.2.1: Permission denied (publickey,password).\r\n",
+            Contact.UNREACHABLE,
+            r"does not let ada log in with your key; it accepts publickey,password\. .*ssh-copy-id.* ada@192\.0\.2\.1",
+        ),
+        (
+            "ssh: connect to host 192.0.2.1 port 2222: Connection timed out\r\n",
+            Contact.UNREACHABLE,
+            "cannot be reached at 192.0.2.1 port 2222: ssh: connect to host 192.0.2.1 port 2222: Connection timed out$",
+        ),
+        (
+            "kex_exchange_identification: read: Connection reset by peer\r\nConnection reset by 192.0.2.1 port 22\r\n",
+            Contact.UNREACHABLE,
+            "Connection reset by 192.0.2.1 port 22$",
+        ),
+        ("", Contact.UNREACHABLE, "cannot be reached at 192.0.2.1 port 2222: the connection was closed$"),
+    ],
+)
+def test_what_ssh_said_is_a_sentence_with_a_way_out(said: str, contact: Contact, sentence: str) -> None:
+    found, explained = openssh._explain(said, ADA)
+
+    assert found is contact
+    assert re.search(sentence, explained, re.DOTALL), explained
+    assert not explained.endswith(".")
+
+
+def test_a_port_for_ssh_copy_id_is_named() -> None:
+    _, explained = openssh._explain("ada@192.0.2.1: Permission denied (publickey).", ADA)
+
+    assert "ssh-copy-id -p 2222 ada@192.0.2.1" in explained
+
+
+@pytest.fixture
+def closed_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+def host(connection: Connection, **variables: object) -> Host:
+    return Host("alpha", (), connection, variables)
+
+
+def test_a_closed_port_is_unreachable_for_real(tmp_path: Path, closed_port: int) -> None:
+    target = host(Connection(address="127.0.0.1", port=closed_port, ssh_args=("-F", "/dev/null")), ssh_hardening_port=1)
+
+    (probe,) = openssh.probe_all([target], tmp_path)
+
+    assert (probe.contact, probe.port) == (Contact.UNREACHABLE, None)
+    assert probe.error.endswith(f"connect to host 127.0.0.1 port {closed_port}: Connection refused")
+
+
+def test_a_name_nobody_knows_is_unreachable_for_real(tmp_path: Path) -> None:
+    (probe,) = openssh.probe_all([host(Connection(address="nowhere.invalid", port=22))], tmp_path)
+
+    assert probe.contact is Contact.UNREACHABLE
+    assert "Could not resolve hostname nowhere.invalid" in probe.error
+
+
+def test_this_machine_can_be_looked_at_for_real(tmp_path: Path) -> None:
+    probe = openssh.probe(host(Connection(transport="local")), tmp_path)
+
+    assert probe.contact is Contact.REACHED
+    assert probe.facts is not None
+    assert {"distribution", "version", "architecture", "user", "python", "ssh_hardened"} <= set(probe.facts)
+    assert int(probe.facts["free_mib_root"]) > 0
+    assert probe.sudo
+
+
+def test_other_connections_cannot_be_looked_at(tmp_path: Path) -> None:
+    probe = openssh.probe(host(Connection(transport="docker")), tmp_path)
+
+    assert (probe.contact, probe.error) == (Contact.UNREACHABLE, "cannot be looked at over a docker connection")
+
+
+def program(directory: Path, name: str, script: str) -> None:
+    (directory / name).write_text(f"#!/bin/sh\n{script}\n")
+    (directory / name).chmod(0o755)
+
+
+def test_a_host_that_speaks_no_utf_8_is_explained_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program(tmp_path, "ssh", r"printf 'Gr\374\337e\n' >&2; exit 255")
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+
+    probe = openssh.probe(host(ADA), tmp_path)
+
+    assert probe.contact is Contact.UNREACHABLE
+    assert "Gr" in probe.error
+
+
+def test_the_port_that_sshd_moved_to_is_tried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    script = 'case "$*" in *Port=2200*) sh;; *) echo "ssh: Connection refused" >&2; exit 255;; esac'
+    program(tmp_path, "ssh", script)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+
+    probe = openssh.probe(host(ADA, ssh_hardening_port=2200), tmp_path)
+
+    assert (probe.contact, probe.port) == (Contact.REACHED, 2200)
+
+
+def test_without_a_client_the_way_to_one_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+
+    with pytest.raises(RefusedError, match="apt-get install openssh-client"):
+        openssh.probe(host(ADA), tmp_path)
+    with pytest.raises(RefusedError, match="apt-get install openssh-client"):
+        openssh.run_interactively(["ssh", "x"])
+    assert revision(tmp_path) == ""
+
+
+def test_a_command_line_has_ansibles_options_in_its_order() -> None:
+    connection = Connection(address="h", port=2222, user="ada", key_file="/k", ssh_args=("-o", "X=y"))
+
+    assert openssh.ssh_command(connection, ["-N"], ["true"]) == [
+        *("ssh", "-o", "X=y", "-o", "Port=2222", "-o", "User=ada", "-o", "IdentityFile=/k", "-N", "h", "true")
+    ]
+    assert openssh.ssh_command(Connection(address="h")) == ["ssh", "h"]
+
+
+def test_no_ssh_server_means_no_host_keys(closed_port: int) -> None:
+    with pytest.raises(UnreachableError, match=f"does not answer as an SSH server on port {closed_port}"):
+        openssh.scan_host_keys("127.0.0.1", closed_port)
+
+
+def test_a_new_key_is_a_pair_of_texts_with_a_fingerprint(tmp_path: Path) -> None:
+    private, public = openssh.new_key(tmp_path / "key", "for a test")
+
+    assert private.startswith("-----BEGIN OPENSSH PRIVATE KEY-----")
+    assert public.startswith("ssh-ed25519 ")
+    assert public.endswith(" for a test\n")
+    assert openssh._fingerprint(public).startswith("SHA256:")
