@@ -114,8 +114,9 @@ def _hosts(location: Location, password: vault.VaultPassword | None, limit: tupl
     def host_value(host: Any) -> Host:
         merged = variables.get_vars(host=host)
         template = Templar(loader=loader, variables=merged).template
-        groups = tuple(group.name for group in host.get_groups())
-        return Host(host.name, groups, _connection(host.name, merged, template), merged)
+        # Ansible tags its texts with their origin; the values leave that behind.
+        groups = tuple(str(group.name) for group in host.get_groups())
+        return Host(str(host.name), groups, _connection(host.name, merged, template), merged)
 
     return tuple(host_value(host) for host in chosen)
 
