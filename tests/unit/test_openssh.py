@@ -41,7 +41,11 @@ Host key verification failed.
 @pytest.mark.parametrize(
     ("said", "contact", "sentence"),
     [
-        (CHANGED, Contact.UNTRUSTED, r"another host key.*\(line 12 of /home/ada/known_hosts\).*remove that line"),
+        (
+            CHANGED.replace("\n", "\r\n"),
+            Contact.UNTRUSTED,
+            r"another host key.*\(line 12 of /home/ada/known_hosts\).*remove that line",
+        ),
         (UNKNOWN, Contact.UNTRUSTED, r"not trusted yet \(192\.0\.2\.1 port 2222\)\. Run `dlhost ssh` once"),
         ("Host key verification failed.\r\n", Contact.UNTRUSTED, "not trusted yet"),
         (
