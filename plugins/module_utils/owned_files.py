@@ -21,6 +21,9 @@ from pathlib import Path
 MANIFEST = Path("/etc/dlhost/managed.json")
 SCHEMA_VERSION = 1
 
+# What a role owns that owns nothing.
+NOTHING: dict[str, list[str]] = {"files": [], "packages": [], "installed": []}
+
 
 class OwnedFilesError(Exception):
     """One sentence for the user: what could not be done, to which file, and what to do."""
@@ -118,7 +121,8 @@ def is_as_wanted(found: Found, wanted: OwnedFile) -> bool:
 
 def difference(found: Found, wanted: OwnedFile | None, path: Path) -> dict[str, str]:
     """Ansible's diff of one file; `wanted` is None where it goes away."""
-    if wanted is not None and wanted.sensitive:
+    # Of a file that goes away nobody knows any more whether it was sensitive; its mode tells who might read it.
+    if wanted.sensitive if wanted else not found.mode & stat.S_IROTH:
         return {"header": str(path), "prepared": f"{path}: content not shown\n"}
     return {
         "before_header": str(path),
@@ -165,27 +169,26 @@ def discard(staged: dict[Path, Path]) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def read_manifest(path: Path = MANIFEST) -> dict[str, dict[str, list[str]]]:
+def read_manifest() -> dict[str, dict[str, list[str]]]:
     """Role name to what it owns: files, packages (all it wants) and installed (those it brought to the host).
 
     Raises:
         OwnedFilesError: The manifest is not what dlhost writes.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        roles = json.loads(MANIFEST.read_bytes())["roles"]
+        return {role: {key: list(owned[key]) for key in NOTHING} for role, owned in roles.items()}
     except FileNotFoundError:
         return {}
-    try:
-        return json.loads(text)["roles"]
-    except (ValueError, KeyError, TypeError):
-        raise OwnedFilesError(f"{path} is damaged. Move it away and run again; dlhost writes it anew.") from None
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise OwnedFilesError(f"{MANIFEST} is damaged. Move it away and run again; dlhost writes it anew.") from None
 
 
-def manifest_file(roles: dict[str, dict[str, list[str]]], path: Path = MANIFEST) -> OwnedFile:
+def manifest_file(roles: dict[str, dict[str, list[str]]]) -> OwnedFile:
     """The manifest as a file; roles that own nothing are left out."""
     owning = {role: owned for role, owned in roles.items() if any(owned.values())}
     text = json.dumps({"schema_version": SCHEMA_VERSION, "roles": owning}, indent=2, sort_keys=True)
-    return OwnedFile(path=path, content=f"{text}\n".encode())
+    return OwnedFile(path=MANIFEST, content=f"{text}\n".encode())
 
 
 @dataclasses.dataclass(frozen=True)
@@ -210,7 +213,7 @@ def plan(role: str, wanted: list[OwnedFile], packages: list[str], absent: bool =
         OwnedFilesError: The manifest is damaged.
     """
     roles = read_manifest()
-    owned = roles.get(role, {"files": [], "packages": [], "installed": []})
+    owned = roles.get(role, NOTHING)
     if absent:
         wanted, packages = [], []
         installed = owned["installed"]
@@ -235,8 +238,8 @@ def plan(role: str, wanted: list[OwnedFile], packages: list[str], absent: bool =
     if not manifest and MANIFEST.exists():
         remove.append(MANIFEST)
     diffs += [difference(find(path), None, path) for path in remove]
-    others = {name for other, what in roles.items() if other != role for name in what["packages"]}
-    return Plan(write, remove, diffs, [name for name in installed if name not in others] if absent else [])
+    still_wanted = {name for what in roles.values() for name in what["packages"]}
+    return Plan(write, remove, diffs, [name for name in installed if absent and name not in still_wanted])
 
 
 def carry_out(plan: Plan) -> None:
@@ -266,7 +269,7 @@ def claim_packages(role: str, packages: list[str]) -> None:
         OwnedFilesError: The manifest is damaged or cannot be written.
     """
     roles = read_manifest()
-    owned = roles.setdefault(role, {"files": [], "packages": [], "installed": []})
+    owned = roles.setdefault(role, {**NOTHING})
     owned["packages"] = sorted({*owned["packages"], *packages})
     owned["installed"] = sorted({*owned["installed"], *missing_packages(packages)})
     swap(stage([manifest_file(roles)]))
