@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import threading
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -226,3 +229,28 @@ def test_a_playbook_that_cannot_be_read_is_no_success(tmp_path: Path) -> None:
     found = report(events, ["alpha"], check=False, interrupted=False)
     assert (found.complete, found.exit_code) == (False, 1)
     assert any("nonsense.module" in notice for notice in found.notices), events
+
+
+def test_an_interrupt_stops_the_real_engine_and_is_told(tmp_path: Path) -> None:
+    hosts = write(tmp_path / "hosts.yml", "all: {hosts: {alpha: {ansible_connection: local}}}\n")
+    playbook = write(
+        tmp_path / "slow.yml",
+        """
+        - hosts: all
+          gather_facts: false
+          tasks:
+            - name: Wait
+              ansible.builtin.command: {argv: [sleep, "301"]}
+        """,
+    )
+    events: list[Event] = []
+
+    def listen(found: Event) -> None:
+        events.append(found)
+        if isinstance(found, TaskStarted):
+            threading.Timer(0.2, signal.raise_signal, [signal.SIGINT]).start()
+
+    begun = time.monotonic()
+    assert runner.run_playbook(PlaybookRun(playbook=str(playbook), inventory=hosts), listen)
+    assert time.monotonic() - begun < runner.GRACE_S
+    assert report(events, ["alpha"], check=False, interrupted=True).exit_code == 130
