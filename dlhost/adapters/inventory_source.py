@@ -53,6 +53,11 @@ def new_location(name: str) -> Location:
     return Location(name, (local if local.is_dir() else own) / name)
 
 
+def own_location(name: str) -> Location:
+    """The same among the user's own, wherever the command is given."""
+    return Location(name, _roots()[1] / name)
+
+
 def needs_vault_password(location: Location) -> bool:
     """Whether any file of the inventory is, or holds, an ansible-vault."""
     return any(vault.HEADER in _text(path) for path in _files(location))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
 from typing import Annotated
 
 import typer
@@ -28,7 +30,9 @@ def demo_command(
         raise typer.Exit(result.provisioned.exit_code)
     terminal.checks(console, result.verified.finished.report, result.verified.log)
     typer.echo("\nGet in, look for drift, remove it again:")
-    for step in ("dlhost ssh -i demo", "dlhost drift -i demo", "dlhost demo --destroy"):
-        typer.echo(f"  {step}")
+    # In a checkout, the program lies in a virtual environment that need not be on PATH.
+    program = "dlhost" if shutil.which("dlhost") else sys.argv[0]
+    for step in ("ssh -i demo", "drift -i demo", "demo --destroy"):
+        typer.echo(f"  {program} {step}")
     typer.echo(f"Its inventory: {result.location.path}")
     raise typer.Exit(result.verified.exit_code)

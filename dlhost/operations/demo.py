@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dlhost.adapters import container, content, inventory_source, openssh, vault
+from dlhost.errors import RefusedError
 from dlhost.operations.init import write
 from dlhost.operations.provision import Provisioned, provision
 from dlhost.operations.run import Outside, Request
@@ -39,17 +40,16 @@ def demo(outside: Outside, say: Callable[[str], None], arguments: tuple[str, ...
     """Make the host unless it is there already, provision it, verify it.
 
     Raises:
-        RefusedError: There is no container engine, or no image can be had.
+        RefusedError: There is no container engine, no image can be had, or the demo's name is taken.
     """
+    location = _own_location()
     client = container.engine()
-    existing = {location.name: location for location in inventory_source.locations()}
-    if NAME in existing and client.containers.list(filters={"label": f"{container.LABEL}={CONTAINER}"}):
-        say(f"The demo host is there already; provisioning it again. Inventory: {existing[NAME].path}")
-        location = existing[NAME]
+    if location.path.exists() and client.containers.list(filters={"label": f"{container.LABEL}={CONTAINER}"}):
+        say(f"The demo host is there already; provisioning it again. Inventory: {location.path}")
     else:
         destroy()
         say("Making a host: a container with systemd and sshd. The first time, its image is made too (about a minute).")
-        location = _make(client)
+        _make(client, location)
     request = Request("provision", NAME, content.SITE, arguments=arguments)
     provisioned = provision(request, outside)
     if provisioned.exit_code != 0:
@@ -59,21 +59,33 @@ def demo(outside: Outside, say: Callable[[str], None], arguments: tuple[str, ...
 
 def destroy() -> bool:
     """Remove the demo's container, inventory and vault password; returns whether there was anything."""
+    location = _own_location()
     removed = container.remove(container.engine(), CONTAINER)
-    for location in inventory_source.locations():
-        if location.name == NAME:
-            shutil.rmtree(location.path)
-            removed = True
+    if location.path.exists():
+        shutil.rmtree(location.path)
+        removed = True
     vault.password_file(NAME).unlink(missing_ok=True)
     return removed
 
 
-def _make(client: DockerClient) -> Location:
+def _own_location() -> Location:
+    """The demo's inventory, whatever the working directory.
+
+    Raises:
+        RefusedError: An inventory of the user's own has its name, and would be taken for it.
+    """
+    own = inventory_source.own_location(NAME)
+    for location in inventory_source.locations():
+        if location.name == NAME and location.path != own.path:
+            raise RefusedError(f"You have an inventory called {NAME} in {location.path}. Rename it, or go elsewhere.")
+    return own
+
+
+def _make(client: DockerClient, location: Location) -> None:
     image = container.image(client)
     with tempfile.TemporaryDirectory() as directory:
         private, public = openssh.new_key(Path(directory) / "key", comment="dlhost demo")
     host = container.start(client, CONTAINER, image, USER, public, publish=True)
-    location = inventory_source.new_location(NAME)
     certificates = [
         {"name": path.stem, "pem": path.read_text(encoding="utf-8")} for path in container.trusted_by_this_machine()
     ]
@@ -87,7 +99,7 @@ def _make(client: DockerClient) -> Location:
         settings={"system_ca_certificates": certificates} if certificates else {},
     )
     try:
-        return write(new, host.host_keys, {KEY: private, f"{KEY}.pub": public}).location
+        write(location, new, host.host_keys, {KEY: private, f"{KEY}.pub": public})
     except BaseException:
         container.remove(client, CONTAINER)
         raise

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,10 +35,10 @@ def init(new: NewInventory, fingerprint: str, confirm: Callable[[str], bool] | N
         UnreachableError: The host does not answer as an SSH server.
         RefusedError: The host's key is not trusted; nothing was written.
     """
-    require_free(new.name)
+    location = require_free(new.name)
     keys = openssh.scan_host_keys(new.address, new.port)
     _require_trusted(new, keys, fingerprint, confirm)
-    begun = write(new, [key.key for key in keys])
+    begun = write(location, new, [key.key for key in keys])
     failure = openssh.can_log_in(_connection(new, begun.location))
     return Begun(begun.location, begun.vault_password, begun.secrets, _next_steps(new, failure))
 
@@ -59,9 +59,10 @@ def require_free(name: str) -> Location:
     return inventory_source.new_location(name)
 
 
-def write(new: NewInventory, host_keys: Sequence[str], extra_files: dict[str, str] | None = None) -> Begun:
+def write(
+    location: Location, new: NewInventory, host_keys: Sequence[str], extra_files: Mapping[str, str] | None = None
+) -> Begun:
     """Write the inventory's files; the host keys are trusted."""
-    location = require_free(new.name)
     password = inventory_writer.new_vault_password(new.name)
     schemas = content.role_schemas()
     secrets = {name: inventory_writer.new_secret() for name in secret_names(schemas)}
