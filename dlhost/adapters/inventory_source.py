@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import yaml
@@ -63,8 +64,15 @@ def needs_vault_password(location: Location) -> bool:
     return any(vault.HEADER in _text(path) for path in _files(location))
 
 
-def load(location: Location, password: vault.VaultPassword | None, limit: tuple[str, ...] = ()) -> Inventory:
+def load(
+    location: Location,
+    password: vault.VaultPassword | None,
+    limit: tuple[str, ...] = (),
+    extra_vars: Mapping[str, Any] = MappingProxyType({}),
+) -> Inventory:
     """The inventory, restricted to the hosts that `limit` names in Ansible's pattern language.
+
+    `extra_vars` win over the inventory's own, as they do in Ansible: they may say how a host is reached.
 
     Raises:
         InventoryError: A file is not valid YAML, or a vault cannot be opened; the message names file and line.
@@ -76,7 +84,7 @@ def load(location: Location, password: vault.VaultPassword | None, limit: tuple[
     from ansible.errors import AnsibleError
 
     try:
-        hosts = _hosts(location, password, limit)
+        hosts = _hosts(location, password, limit, extra_vars)
     except AnsibleError as error:
         raise InventoryError(" ".join(str(error).split())) from None
     return Inventory(location, hosts, tuple(settings), frozenset(secrets))
@@ -95,7 +103,9 @@ def _decrypter(password: vault.VaultPassword | None) -> Decrypt:
     return decrypt
 
 
-def _hosts(location: Location, password: vault.VaultPassword | None, limit: tuple[str, ...]) -> tuple[Host, ...]:
+def _hosts(
+    location: Location, password: vault.VaultPassword | None, limit: tuple[str, ...], extra_vars: Mapping[str, Any]
+) -> tuple[Host, ...]:
     from ansible.inventory.manager import InventoryManager
     from ansible.parsing.dataloader import DataLoader
     from ansible.template import Templar
@@ -117,7 +127,7 @@ def _hosts(location: Location, password: vault.VaultPassword | None, limit: tupl
         raise UsageError(f"--limit {','.join(limit)} leaves no host of inventory {location.name}.")
 
     def host_value(host: Any) -> Host:
-        merged = variables.get_vars(host=host)
+        merged = {**variables.get_vars(host=host), **extra_vars}
         template = Templar(loader=loader, variables=merged).template
         # Ansible tags its texts with their origin; the values leave that behind.
         groups = tuple(str(group.name) for group in host.get_groups())

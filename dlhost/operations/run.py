@@ -102,7 +102,7 @@ def execute(request: Request, outside: Outside) -> Finished:
     password = (
         vault.find_password(location.name, outside.ask) if inventory_source.needs_vault_password(location) else None
     )
-    inventory = inventory_source.load(location, password, request.hosts)
+    inventory = inventory_source.load(location, password, request.hosts, request.extra_vars)
     secrets = secret_texts(inventory, request.extra_vars, schemas) | ({password.text} if password else set())
     require_valid(inventory, schemas, redaction(secrets))
     _require_known_variables(request.extra_vars, schemas, redaction(secrets))

@@ -118,6 +118,8 @@ def written(tmp_path: Path) -> str:
     ],
 )
 def test_no_secret_is_shown_or_kept(secretive: World, tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    if "-e" in arguments:
+        secretive.sudo_password = SECRETS["a sudo password of -e"]
     result = secretive(*arguments)
     kept = "\n".join(str(record) for record in state.records("rig"))
     logs = "".join(secretive("history", "show", record.id, "-i", "rig").output for record in state.records("rig"))
