@@ -7,10 +7,14 @@ from pathlib import Path
 
 
 def revision(directory: Path) -> str:
-    """The commit of the directory's repository, with + where files in it differ; empty outside a repository."""
-    command = ["git", "-C", str(directory), "describe", "--always", "--dirty=+", "--abbrev=12", "--match="]
+    """The commit of the directory's repository, with + where its files differ from it; empty outside a repository."""
+    commit = _git(directory, "rev-parse", "--short=12", "HEAD")
+    return f"{commit}+" if commit and _git(directory, "status", "--porcelain", "--", ".") else commit
+
+
+def _git(directory: Path, *arguments: str) -> str:
     try:
-        result = subprocess.run(command, capture_output=True, text=True, check=False)
+        command = ["git", "-C", str(directory), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
     except FileNotFoundError:
         return ""
-    return result.stdout.strip()

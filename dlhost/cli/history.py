@@ -40,7 +40,8 @@ def show_command(run: RunId, inventory: options.Inventory, json: options.Json = 
     if json:
         options.print_json(record_document(record))
     else:
-        typer.echo(f"dlhost {' '.join(record.arguments)}\n{log}", nl=False)
+        # A host's output must not speak to the reader's terminal.
+        typer.echo(f"dlhost {' '.join(record.arguments)}\n{log}".replace("\x1b", "␛"), nl=False)
 
 
 @app.command("diff")
