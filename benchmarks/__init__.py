@@ -1,0 +1,1 @@
+"""dlhost's figures, measured against peers side by side; docs/performance.md says how."""
