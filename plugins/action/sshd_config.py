@@ -62,7 +62,8 @@ class ActionModule(ActionBase):
         if refusal:
             return result | _failure(
                 f"A new login of {login.get('user')} with a key alone does not work, so key-only login would lock it "
-                f"out ({refusal}). Make ssh -o PreferredAuthentications=publickey work and run again; nothing was changed."
+                f"out ({refusal}). Make ssh -o PreferredAuthentications=publickey work "
+                "and run again; nothing was changed."
             )
         applied = self._phase("apply")
         if applied.get("failed"):
@@ -87,14 +88,16 @@ class ActionModule(ActionBase):
         for attempt in range(LOGIN_TRIES):
             time.sleep(attempt)
             try:
-                return self._phase("confirm", over=fresh_connection(self, port=new_port, host_key_alias=alias))
+                confirmed = self._phase("confirm", over=fresh_connection(self, port=new_port, host_key_alias=alias))
             except AnsibleConnectionFailure as error:
                 reason = _one_line(error)
+            else:
+                return confirmed if not confirmed.get("failed") else _failure(self._give_back(confirmed["msg"]))
         return _failure(self._give_back(reason))
 
     def _give_back(self, reason: str) -> str:
         """Take the change back over the login that is still open, or wait until the host has done it."""
-        failure = f"No new login was possible after the change ({reason}), so it was not kept: "
+        failure = f"No new login could prove the change ({reason}), so it was not kept: "
         try:
             if not self._phase("revert").get("failed"):
                 return f"{failure}the host has its old sshd configuration back."

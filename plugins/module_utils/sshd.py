@@ -82,7 +82,7 @@ class Configuration:
             for _number, keyword, value in settings(text):
                 if keyword == "include":
                     for pattern in include_patterns(value):
-                        waiting += [Path(name) for name in glob.glob(pattern)]
+                        waiting += [Path(name) for name in glob.glob(pattern)]  # noqa: PTH207  an absolute pattern
                         waiting += [path for path in overlay if path.match(pattern)]
         return cls(texts)
 
@@ -167,6 +167,19 @@ def parse_effective(output: str) -> Effective:
     return effective
 
 
+def stream_ports(texts: Iterable[str]) -> list[int]:
+    """Ports of a socket unit and its drop-ins in systemd's order: an empty ListenStream forgets the earlier ones."""
+    ports: set[int] = set()
+    for text in texts:
+        for value in re.findall(r"(?m)^ListenStream=(.*)$", text):
+            port = value.strip().rpartition(":")[2]
+            if not port:
+                ports.clear()
+            elif port.isdigit():
+                ports.add(int(port))
+    return sorted(ports)
+
+
 def promised_keywords(texts: Iterable[str], user: str) -> set[str]:
     """The keywords that these files set for the user, by their Match User blocks or for everyone."""
     promised = set()
@@ -226,7 +239,7 @@ def matched_users(configuration: Configuration) -> set[str]:
     for line in configuration.lines():
         if line.keyword == "match":
             words = line.value.split()
-            for criterion, value in zip(words[::2], words[1::2]):
+            for criterion, value in zip(words[::2], words[1::2]):  # noqa: B905  Python 3.9 has no strict
                 if criterion.lower() == "user":
                     users |= {name for name in value.split(",") if not set(name) & set("*?!")}
     return users
@@ -257,13 +270,9 @@ def may_log_in(user: str, groups: Iterable[str], effective: Effective) -> str:
 
 def key_files(effective: Effective, user: str, home: str, uid: int) -> list[Path]:
     """The files in which sshd looks for the user's keys."""
+    tokens = {"%%": "%", "%h": home, "%u": user, "%U": str(uid)}
     names = " ".join(effective.get("authorizedkeysfile", [])).split()
-    paths = []
-    for name in names:
-        if name != "none":
-            tokens = {"%%": "%", "%h": home, "%u": user, "%U": str(uid)}
-            paths.append(Path(home, re.sub("%[%huU]", lambda found: tokens[found[0]], name)))
-    return paths
+    return [Path(home, re.sub("%[%huU]", lambda found: tokens[found[0]], name)) for name in names if name != "none"]
 
 
 def key_identity(line: str) -> tuple[str, str] | None:
