@@ -203,6 +203,25 @@ def test_the_apt_lock_is_held(dlhost: Installed, rig: Host) -> None:
     assert dlhost.run("provision", "-i", "rig").returncode == 0
 
 
+def test_dpkg_was_cut_in_mid_installation(dlhost: Installed, rig: Host) -> None:
+    rig.execute("apt-get -qq remove -y tmux unzip")
+    # dpkg itself leaves its journal behind when it is killed while a maintainer script runs.
+    rig.execute(
+        "mkdir -p /tmp/cut/DEBIAN; printf 'Package: cut\\nVersion: 1\\nArchitecture: all\\nMaintainer: a <a@b.c>\\n"
+        "Description: a package whose installation is cut\\n' > /tmp/cut/DEBIAN/control;"
+        "printf '#!/bin/sh\\n[ -e /etc/cut ] || { touch /etc/cut; kill -9 $PPID; }\\n' > /tmp/cut/DEBIAN/postinst;"
+        "chmod 0755 /tmp/cut/DEBIAN/postinst; dpkg-deb --build /tmp/cut /root/cut.deb; dpkg -i /root/cut.deb || true;"
+        "ls /var/lib/dpkg/updates | grep -q ."
+    )
+    drift = dlhost.run("drift", "-i", "rig")
+    assert drift.returncode == 3
+    assert "Finish what an earlier run of dpkg left half done" in drift.stdout
+    done = dlhost.run("provision", "-i", "rig")
+    assert done.returncode == 0, done.stdout
+    assert "installed" in rig.execute("dpkg-query --show --showformat='${db:Status-Status}' cut tmux")
+    assert dlhost.run("drift", "-i", "rig").returncode == 0
+
+
 def test_a_keyword_that_sshd_rejects(dlhost: Installed, rig: Host) -> None:
     before = rig.execute("cat /etc/ssh/sshd_config.d/*")
     set_variable(dlhost, "ssh_hardening_options: {NoSuchKeyword: 1}")
