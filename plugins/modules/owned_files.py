@@ -12,44 +12,8 @@ description:
   - Files that the role wrote in an earlier run and no longer declares are removed; others are not touched.
   - What each role owns is kept in C(/etc/dlhost/managed.json), together with the packages it brought to the host.
 author: dlhost maintainers (@dlhost)
+extends_documentation_fragment: dlhost.host.owned_files
 options:
-  role:
-    description: The owner's name.
-    type: str
-    required: true
-  files:
-    description: The files, complete.
-    type: list
-    elements: dict
-    default: []
-    suboptions:
-      path:
-        description: Absolute path.
-        type: path
-        required: true
-      content:
-        description: The whole text.
-        type: str
-        required: true
-      mode:
-        description: Octal mode.
-        type: str
-        default: "0644"
-      owner:
-        description: Owner's name.
-        type: str
-        default: root
-      group:
-        description: Group's name.
-        type: str
-        default: root
-      validate:
-        description: Command that must accept the staged file; C(%s) is its path. No shell runs it.
-        type: str
-      sensitive:
-        description: Keep the content out of the diff.
-        type: bool
-        default: false
   packages:
     description:
       - Debian packages that the role is about to install. Those not yet on the host are recorded as brought by it.

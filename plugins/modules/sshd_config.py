@@ -17,44 +17,8 @@ description:
     fails, the host goes back to the old state, by itself if need be.
   - A new port is served beside the old one until it has carried a login.
 author: dlhost maintainers (@dlhost)
+extends_documentation_fragment: dlhost.host.owned_files
 options:
-  role:
-    description: The owner's name.
-    type: str
-    required: true
-  files:
-    description: Drop-ins under C(/etc/ssh/sshd_config.d), complete.
-    type: list
-    elements: dict
-    default: []
-    suboptions:
-      path:
-        description: Absolute path.
-        type: path
-        required: true
-      content:
-        description: The whole text.
-        type: str
-        required: true
-      mode:
-        description: Octal mode.
-        type: str
-        default: "0644"
-      owner:
-        description: Owner's name.
-        type: str
-        default: root
-      group:
-        description: Group's name.
-        type: str
-        default: root
-      validate:
-        description: Not needed here, since sshd checks the whole configuration.
-        type: str
-      sensitive:
-        description: Keep the content out of the diff.
-        type: bool
-        default: false
   packages:
     description: Debian packages that the role wants. Installed where missing; removal takes only what the role brought.
     type: list
