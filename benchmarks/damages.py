@@ -116,11 +116,8 @@ def _unnamed(report: str) -> list[Damage]:
 
 
 def _still_there(host: Host) -> list[Damage]:
-    return [
-        damage
-        for damage in DAMAGES
-        if execute(host.container, f"if {damage.seen} >&2; then echo yes; fi").endswith("yes\n")
-    ]
+    question = 'if sh -c "$1" >/dev/null 2>&1; then echo yes; fi'
+    return [damage for damage in DAMAGES if execute(host.container, question, damage.seen)]
 
 
 def _count(name: str, missed: list[Damage], all_of_them: bool = False) -> Figure:
