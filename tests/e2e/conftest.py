@@ -165,6 +165,16 @@ def collections(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def make_host(collections: Path) -> Iterator[Callable[..., Host]]:
     """A factory of hosts, each with an account that has a key and sudo without a password."""
+    yield from _factory(collections)
+
+
+@pytest.fixture(scope="module")
+def module_host(collections: Path) -> Iterator[Callable[..., Host]]:
+    """The same for a host that the tests of a module share."""
+    yield from _factory(collections)
+
+
+def _factory(collections: Path) -> Iterator[Callable[..., Host]]:
     client = engine.engine()
     made: list[str] = []
 
