@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from docker.models.containers import Container
 
 # What the roles ensure beside the files and packages of their manifest.
-BOOTSTRAP = ("ca-certificates", "python3", "python3-apt", "sudo")
+BOOTSTRAP = ("ca-certificates", "python3", "sudo")
 ENABLED = ("apt-daily.timer", "apt-daily-upgrade.timer", "ssh.service", "systemd-timesyncd.service")
 # systemd-timesyncd does not start in a container.
 STARTED = ("apt-daily.timer", "apt-daily-upgrade.timer", "ssh.service")

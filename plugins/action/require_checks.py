@@ -16,8 +16,7 @@ class ActionModule(ActionBase):
         failed = [check for check in checks if check["result"] == "fail"]
         # No check at all proves nothing, so it is no success.
         result.update(changed=False, failed=bool(failed) or not checks)
-        result["msg"] = (
-            "; ".join(f"{check['id']}: not so: {check['promise']} ({check['reason']})" for check in failed)
-            or (f"{len(checks)} checks, none failed" if checks else "no check was made")
-        )
+        result["msg"] = "; ".join(
+            f"{check['id']}: not so: {check['promise']} ({check['reason']})" for check in failed
+        ) or (f"{len(checks)} checks, none failed" if checks else "no check was made")
         return result

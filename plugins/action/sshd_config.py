@@ -20,8 +20,6 @@ LOGIN_TRIES = 3
 DEFAULT_TIMEOUT_S = 120
 # The timer, sshd's reload and the clocks of two machines.
 REVERT_SLACK_S = 5
-CACHE_VALID_S = 3600
-LOCK_TIMEOUT_S = 300
 
 
 class ActionModule(ActionBase):
@@ -38,7 +36,7 @@ class ActionModule(ActionBase):
         plan = self._phase("plan")
         missing = plan.get("missing_packages")
         if missing and not self._task.check_mode:
-            installed = self._install(missing)
+            installed = self._phase("install")
             if installed.get("failed"):
                 return result | _failure(installed["msg"])
             before = plan["diff"]
@@ -69,18 +67,6 @@ class ActionModule(ActionBase):
         if applied.get("failed"):
             return result | _outcome(applied)
         return result | _outcome(self._prove(plan["new_port"], alias))
-
-    def _install(self, packages: list[str]) -> dict:
-        claimed = self._phase("claim")
-        if claimed.get("failed"):
-            return claimed
-        arguments = {
-            "name": packages,
-            "install_recommends": False,
-            "cache_valid_time": CACHE_VALID_S,
-            "lock_timeout": LOCK_TIMEOUT_S,
-        }
-        return self._execute_module("ansible.builtin.apt", arguments, task_vars=self._variables)
 
     def _prove(self, new_port: int, alias: str) -> dict:
         """Confirm the change through a login that is made after it."""

@@ -64,7 +64,7 @@ options:
   phase:
     description: Set by the action plugin.
     type: str
-    choices: [plan, claim, apply, confirm, revert]
+    choices: [plan, install, apply, confirm, revert]
     default: plan
   login_user:
     description: Set by the action plugin to the account that the connection logs in to; empty where that is not SSH.
@@ -146,7 +146,12 @@ import os
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.dlhost.host.plugins.module_utils import owned_files, sshd, sshd_guard
+from ansible_collections.dlhost.host.plugins.module_utils import (
+    debian_packages,
+    owned_files,
+    sshd,
+    sshd_guard,
+)
 from ansible_collections.dlhost.host.plugins.module_utils.key_login import AGAIN, require_key_login
 from ansible_collections.dlhost.host.plugins.module_utils.sshd_host import (
     SOCKET_DROP_IN,
@@ -268,28 +273,29 @@ def main() -> None:
             "guard": {"type": "bool", "default": True},
             "guard_timeout_s": {"type": "int", "default": 120},
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
-            "phase": {"type": "str", "choices": ["plan", "claim", "apply", "confirm", "revert"], "default": "plan"},
+            "phase": {"type": "str", "choices": ["plan", "install", "apply", "confirm", "revert"], "default": "plan"},
             "login_user": {"type": "str", "default": ""},
         },
         supports_check_mode=True,
     )
-    phases = {"plan": foresee, "claim": claim, "apply": apply, "confirm": confirm, "revert": revert}
+    phases = {"plan": foresee, "install": install, "apply": apply, "confirm": confirm, "revert": revert}
     phase = "plan" if module.check_mode else module.params["phase"]
     try:
         if os.geteuid() != 0:
             raise RefusedError("sshd's configuration is root's. Set ansible_become to true and run again.")
         with run_directory():
             result = phases[phase](module.params)
-    except (RefusedError, owned_files.OwnedFilesError) as error:
+    except (RefusedError, owned_files.OwnedFilesError, debian_packages.PackagesError) as error:
         module.fail_json(msg=str(error))
     except OSError as error:
         module.fail_json(msg=f"{error.filename}: {error.strerror}.")
     module.exit_json(**result)
 
 
-def claim(request: dict) -> dict[str, object]:
-    """Phase claim: remember which packages the role is about to bring."""
+def install(request: dict) -> dict[str, object]:
+    """Phase install: bring what is missing, remembering that the role brought it."""
     owned_files.claim_packages(request["role"], request["packages"])
+    debian_packages.install(owned_files.missing_packages(request["packages"]))
     return {"changed": True}
 
 
