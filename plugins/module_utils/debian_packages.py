@@ -59,6 +59,19 @@ def install(names: list[str]) -> None:
         raise PackagesError(_sentence(installed, timeout_s))
 
 
+def hand_back(names: list[str], *, check: bool) -> list[str]:
+    """Mark packages as automatically installed, for apt's autoremove; returns those that were not yet.
+
+    They are not removed: others may depend on them by now.
+    """
+    manual = set(_run("apt-mark", "showmanual").stdout.split()) & set(names)
+    if manual and not check:
+        marked = _run("apt-mark", "auto", *sorted(manual))
+        if marked.returncode != 0:
+            raise PackagesError(f"apt-mark failed: {_why(marked)}")
+    return sorted(manual)
+
+
 def _install(names: list[str], timeout_s: int) -> subprocess.CompletedProcess[str]:
     return _run(
         "apt-get",

@@ -198,7 +198,6 @@ class Plan:
     write: list[OwnedFile]
     remove: list[Path]
     diffs: list[dict[str, str]]
-    removable_packages: list[str]
 
     @property
     def paths(self) -> list[str]:
@@ -215,15 +214,13 @@ def plan(role: str, wanted: list[OwnedFile], packages: list[str], absent: bool =
     roles = read_manifest()
     owned = roles.get(role, NOTHING)
     if absent:
-        wanted, packages = [], []
-        installed = owned["installed"]
+        wanted = []
         roles.pop(role, None)
     else:
-        installed = sorted({*owned["installed"], *missing_packages(packages)} & set(packages))
         roles[role] = {
             "files": sorted(str(file.path) for file in wanted),
             "packages": sorted(packages),
-            "installed": installed,
+            "installed": sorted({*owned["installed"], *missing_packages(packages)} & set(packages)),
         }
     # A host that owns nothing of dlhost has no manifest either.
     manifest = [manifest_file(roles)] if any(any(what.values()) for what in roles.values()) else []
@@ -238,8 +235,7 @@ def plan(role: str, wanted: list[OwnedFile], packages: list[str], absent: bool =
     if not manifest and MANIFEST.exists():
         remove.append(MANIFEST)
     diffs += [difference(find(path), None, path) for path in remove]
-    still_wanted = {name for what in roles.values() for name in what["packages"]}
-    return Plan(write, remove, diffs, [name for name in installed if absent and name not in still_wanted])
+    return Plan(write, remove, diffs)
 
 
 def carry_out(plan: Plan) -> None:
@@ -273,6 +269,18 @@ def claim_packages(role: str, packages: list[str]) -> None:
     owned["packages"] = sorted({*owned["packages"], *packages})
     owned["installed"] = sorted({*owned["installed"], *missing_packages(packages)})
     swap(stage([manifest_file(roles)]))
+
+
+def brought_packages(role: str) -> list[str]:
+    """The packages that this role brought to the host and that no other role wants.
+
+    Raises:
+        OwnedFilesError: The manifest is damaged.
+    """
+    roles = read_manifest()
+    installed = roles.get(role, NOTHING)["installed"]
+    wanted = {name for other, owned in roles.items() if other != role for name in owned["packages"]}
+    return [name for name in installed if name not in wanted]
 
 
 def missing_packages(names: list[str]) -> list[str]:

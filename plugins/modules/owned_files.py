@@ -21,7 +21,7 @@ options:
     elements: str
     default: []
   state:
-    description: With V(absent), every file of the role is removed and the packages it brought are returned.
+    description: With V(absent), every file of the role is removed, and the record of what it owned.
     type: str
     choices: [present, absent]
     default: present
@@ -46,11 +46,6 @@ EXAMPLES = r"""
 RETURN = r"""
 changed_paths:
   description: Files written or removed.
-  type: list
-  elements: str
-  returned: always
-removable_packages:
-  description: Packages that this role brought and no other role wants; only with O(state=absent).
   type: list
   elements: str
   returned: always
@@ -97,7 +92,6 @@ def converge(
     return {
         "changed": bool(plan.paths),
         "changed_paths": plan.paths,
-        "removable_packages": plan.removable_packages,
         "diff": plan.diffs,
     }
 

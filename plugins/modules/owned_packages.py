@@ -22,7 +22,14 @@ options:
     description: Debian packages.
     type: list
     elements: str
-    required: true
+    default: []
+  state:
+    description:
+      - With V(absent), the packages that the role brought, and that no other role wants, are marked as automatically
+        installed, for C(apt autoremove). They are not removed, since others may depend on them by now.
+    type: str
+    choices: [present, absent]
+    default: present
 attributes:
   check_mode:
     support: full
@@ -37,11 +44,16 @@ EXAMPLES = r"""
   dlhost.host.owned_packages:
     role: system
     names: [curl, tmux]
+
+- name: Hand them back
+  dlhost.host.owned_packages:
+    role: system
+    state: absent
 """
 
 RETURN = r"""
-missing:
-  description: The packages that were not installed.
+changed_packages:
+  description: The packages that were installed or handed back.
   type: list
   elements: str
   returned: always
@@ -55,21 +67,39 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "role": {"type": "str", "required": True},
-            "names": {"type": "list", "elements": "str", "required": True},
+            "names": {"type": "list", "elements": "str", "default": []},
+            "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
         },
         supports_check_mode=True,
     )
-    missing = owned_files.missing_packages(module.params["names"])
+    act = install if module.params["state"] == "present" else hand_back
+    try:
+        result = act(module.params["role"], module.params["names"], module.check_mode)
+    except (owned_files.OwnedFilesError, debian_packages.PackagesError) as error:
+        module.fail_json(msg=str(error))
+    module.exit_json(**result)
+
+
+def install(role: str, names: list[str], check: bool) -> dict[str, object]:
+    """Install what is missing; returns the module's result."""
+    missing = owned_files.missing_packages(names)
     was_cut = debian_packages.was_cut()
-    if (missing or was_cut) and not module.check_mode:
-        try:
-            owned_files.claim_packages(module.params["role"], module.params["names"])
-            debian_packages.install(missing)
-        except (owned_files.OwnedFilesError, debian_packages.PackagesError) as error:
-            module.fail_json(msg=str(error))
+    if (missing or was_cut) and not check:
+        owned_files.claim_packages(role, names)
+        debian_packages.install(missing)
     lines = ["an installation that was cut is finished\n"] if was_cut else []
-    lines += [f"package {name}: not installed\n" for name in missing]
-    module.exit_json(changed=bool(missing or was_cut), missing=missing, diff=[{"prepared": line} for line in lines])
+    return _result(missing, [*lines, *(f"package {name}: not installed\n" for name in missing)])
+
+
+def hand_back(role: str, _names: list[str], check: bool) -> dict[str, object]:
+    """Leave to apt what the role brought; returns the module's result."""
+    handed = debian_packages.hand_back(owned_files.brought_packages(role), check=check)
+    return _result(handed, [f"package {name}: kept at nobody's wish\n" for name in handed])
+
+
+def _result(packages: list[str], lines: list[str]) -> dict[str, object]:
+    diff = [{"prepared": line} for line in lines]
+    return {"changed": bool(lines), "changed_packages": packages, "diff": diff}
 
 
 if __name__ == "__main__":

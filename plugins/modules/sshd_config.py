@@ -133,11 +133,6 @@ host_key_alias:
   description: The name under which the controller knows the host's key; empty where the inventory says so itself.
   type: str
   returned: when the port changed
-removable_packages:
-  description: Packages that this role brought and no other role wants; only with O(state=absent).
-  type: list
-  elements: str
-  returned: always
 """
 
 import dataclasses
@@ -185,7 +180,6 @@ NOTHING_KNOWN = {
     "unfinished": False,
     "new_port": 0,
     "login_key_comes": False,
-    "removable_packages": [],
     "dlhost_undetermined": "the effective SSH configuration, because openssh-server is not installed yet",
 }
 
@@ -247,7 +241,6 @@ class Plan:
             "unfinished": self.unfinished,
             "new_port": self.ports[0] if self.old_port else 0,
             "login_key_comes": self.login_key_comes,
-            "removable_packages": self.owned.removable_packages,
             "diff": diffs,
         }
 
