@@ -209,7 +209,7 @@ class Conversion:
             seconds=data.get("duration") or 0.0,
             message=self._hide(_message(result)),
             diffs=tuple(_diffs(result, self._hide)) if changed else (),
-            items=tuple(_changed_items(result)),
+            items=tuple(map(self._hide, _changed_items(result))),
             undetermined=self._hide(result.get("dlhost_undetermined", "")),
             checks=tuple(self._check(check) for check in result.get("dlhost_checks", ())),
             facts=result.get("ansible_facts") or {},

@@ -182,6 +182,12 @@ def test_a_long_secret_within_a_state_is_hidden_before_yaml_folds_it() -> None:
     assert diff.after.count(HIDDEN) == 2
 
 
+def test_a_secret_that_a_loop_goes_over_is_hidden() -> None:
+    items = [{"changed": True, "item": "hunter2hunter2"}, {"changed": True, "item": "plain"}]
+
+    assert task_ended(event("runner_on_ok", {"results": items}), "hunter2hunter2").items == (HIDDEN, "plain")
+
+
 def test_the_real_engine_still_speaks_as_recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ANSIBLE_STDOUT_CALLBACK", "minimal")  # Not ours, so it must not count.
     target = tmp_path / "target"
