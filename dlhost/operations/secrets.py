@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from dlhost.errors import InventoryError, UsageError
 from dlhost.operations.init import VAULT, secret_names
 from dlhost.operations.run import PASSWORDS, require_valid, secret_texts
 from dlhost.values.inventory import Inventory, Location
-from dlhost.values.new_inventory import vault_text
+from dlhost.values.new_inventory import quoted, vault_text
 from dlhost.values.redaction import redaction, texts_in
 
 Ask = Callable[[str], str] | None
@@ -90,7 +89,7 @@ def _in_plain_text(inventory: Inventory, secret: set[str]) -> list[str]:
 def _with_secret(text: str, variable: str, value: str) -> str:
     """The vault's text with one variable set; everything else, comments too, stays as its owner wrote it."""
     _parse(text)
-    line = f"{variable}: {json.dumps(value)}\n"
+    line = f"{variable}: {quoted(value)}\n"
     mapping = yaml.compose(text, Loader=yaml.SafeLoader)
     for key, old in mapping.value if mapping is not None else ():
         if key.value == variable:

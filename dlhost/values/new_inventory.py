@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -55,11 +55,11 @@ def hosts_file(new: NewInventory) -> str:
         f"# `dlhost provision -i {new.name}` makes them so; run it again after every change here.",
         "all:",
         "  hosts:",
-        f"    {_quoted(new.name)}:",
-        f"      ansible_host: {_quoted(new.address)}",
+        f"    {_bare_or_quoted(new.name)}:",
+        f"      ansible_host: {_bare_or_quoted(new.address)}",
         *([f"      ansible_port: {new.port}"] if new.port != 22 else []),
-        f"      ansible_user: {_quoted(new.user)}",
-        *([f"      ansible_ssh_private_key_file: {_quoted(new.key_file)}"] if new.key_file else []),
+        f"      ansible_user: {_bare_or_quoted(new.user)}",
+        *([f"      ansible_ssh_private_key_file: {_bare_or_quoted(new.key_file)}"] if new.key_file else []),
         "  vars:",
         "    # Host keys that you have seen and trusted; the alias keeps them valid when an address or a port changes.",
         "    ansible_ssh_common_args: >-",
@@ -68,7 +68,7 @@ def hosts_file(new: NewInventory) -> str:
         "  children:",
     ]
     for group in GROUPS[new.profile]:
-        lines += [f"    {group}:", "      hosts:", f"        {_quoted(new.name)}:"]
+        lines += [f"    {group}:", "      hosts:", f"        {_bare_or_quoted(new.name)}:"]
     return "\n".join([*lines, ""])
 
 
@@ -91,7 +91,16 @@ def vault_text(secrets: Mapping[str, str]) -> str:
         "---",
         "# Secrets of this inventory, encrypted by ansible-vault: `dlhost secrets edit` opens them.",
     ]
-    return "\n".join([*head, *(f"{name}: {json.dumps(value)}" for name, value in sorted(secrets.items())), ""])
+    return "\n".join([*head, *(f"{name}: {quoted(value)}" for name, value in sorted(secrets.items())), ""])
+
+
+def quoted(text: str) -> str:
+    """A text in double quotes on one line, as every reader of YAML gives it back.
+
+    JSON would not do: it writes a character beyond U+FFFF as a pair of surrogates, which YAML reads as two.
+    """
+    dumped: str = yaml.safe_dump(text, default_style='"', allow_unicode=True, width=math.inf)
+    return dumped.rstrip("\n")
 
 
 class _Dumper(yaml.SafeDumper):
@@ -105,7 +114,7 @@ def _text(dumper: _Dumper, text: str) -> yaml.ScalarNode:
 _Dumper.add_representer(str, _text)
 
 
-def _quoted(text: str) -> str:
+def _bare_or_quoted(text: str) -> str:
     """A text as YAML, bare where no reader could take it for something else."""
     bare = re.fullmatch(r"[A-Za-z][A-Za-z0-9_./-]*", text) and text.lower() not in NOT_TEXTS
-    return text if bare else json.dumps(text)
+    return text if bare else quoted(text)

@@ -13,7 +13,7 @@ from dlhost.adapters import inventory_source, inventory_writer, openssh, vault
 from dlhost.errors import ExitCode, UsageError
 from dlhost.operations.secrets import _with_secret
 from dlhost.values.inventory import Location
-from dlhost.values.new_inventory import NewInventory, Profile, hosts_file, variables_file
+from dlhost.values.new_inventory import NewInventory, Profile, hosts_file, variables_file, vault_text
 from tests.unit.world import World, write
 
 KEY = openssh.HostKey("ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIKnown", "SHA256:known")
@@ -192,6 +192,14 @@ def test_a_secret_is_replaced_in_its_place(old: str) -> None:
 
     assert _with_secret(text, "b", "new") == '---\n# One.\na: 1\nb: "new"\n# Three.\nc: 2026-01-01  # kept\n'
     assert _with_secret("---\n# None yet.\n", "b", "new") == '---\n# None yet.\nb: "new"\n'
+
+
+@pytest.mark.parametrize(
+    "secret", ["🔑 key", "ä\u2028b\x85c", 'a "b" \\ c\td\n e', "x " * 200, "\x7f\ufeff", " '{{ 1 }}' "]
+)
+def test_a_secret_comes_back_as_it_was_given(secret: str) -> None:
+    assert yaml.safe_load(_with_secret("a: 1\n", "b", secret)) == {"a": 1, "b": secret}
+    assert yaml.safe_load(vault_text({"b": secret})) == {"b": secret}
 
 
 @pytest.mark.parametrize(
