@@ -32,7 +32,7 @@ def verify(request: Request, outside: Outside) -> Verified:
 def exit_code(report: RunReport) -> ExitCode:
     """A failed check has a code of its own; a host whose checks could not all be made has failed as a task does."""
     broken = [host for host in report.hosts_that_are(HostStatus.FAILED) if not host.failed_checks_only]
-    if report.interrupted or not report.complete or broken:
+    if report.interrupted or not report.complete or broken or report.hosts_that_are(HostStatus.NOT_REACHED):
         return report.exit_code
     if any(check.result is CheckResult.FAIL for host in report.hosts for check in host.checks):
         return ExitCode.CHECK_FAILED

@@ -199,10 +199,10 @@ class RunReport:
 
     @property
     def exit_code(self) -> ExitCode:
-        """The worst thing that happened: an interrupt, then a failed task, then a lost host."""
+        """The worst thing that happened: an interrupt, then a failed or forgotten host, then a lost one."""
         if self.interrupted:
             return ExitCode.INTERRUPTED
-        if not self.complete or self.hosts_that_are(HostStatus.FAILED):
+        if not self.complete or self.hosts_that_are(HostStatus.FAILED) or self.hosts_that_are(HostStatus.NOT_REACHED):
             return ExitCode.TASK_FAILED
         if self.hosts_that_are(HostStatus.UNREACHABLE):
             return ExitCode.UNREACHABLE
@@ -228,8 +228,11 @@ def _host(name: str, ended: list[TaskEnded], stats: Stats | None) -> HostReport:
     failure = None
     if status in {HostStatus.FAILED, HostStatus.UNREACHABLE}:
         # A failed task may have been rescued, so it counts only where the host's statistics say so; the last is why.
-        last = [event for event in ended if event.outcome in {Outcome.FAILED, Outcome.UNREACHABLE}][-1]
-        failure = Failure(last.role, last.task, last.message, last.path)
+        failures = [event for event in ended if event.outcome in {Outcome.FAILED, Outcome.UNREACHABLE}]
+        failure = Failure("", "", "no reason was given")
+        if failures:
+            last = failures[-1]
+            failure = Failure(last.role, last.task, last.message, last.path)
     roles = list(dict.fromkeys(event.role for event in ended if event.role))
     return HostReport(
         host=name,
@@ -242,12 +245,11 @@ def _host(name: str, ended: list[TaskEnded], stats: Stats | None) -> HostReport:
 
 
 def _host_status(name: str, ended: list[TaskEnded], stats: Stats | None) -> HostStatus:
+    """The statistics' word where there are any: they know of a rescue, and of a failure whose event went missing."""
     outcomes = {event.outcome for event in ended}
-    failed = bool(stats.failures.get(name)) if stats else Outcome.FAILED in outcomes
-    lost = bool(stats.dark.get(name)) if stats else Outcome.UNREACHABLE in outcomes
-    if lost and Outcome.UNREACHABLE in outcomes:
+    if stats.dark.get(name) if stats else Outcome.UNREACHABLE in outcomes:
         return HostStatus.UNREACHABLE
-    if failed and Outcome.FAILED in outcomes:
+    if stats.failures.get(name) if stats else Outcome.FAILED in outcomes:
         return HostStatus.FAILED
     return HostStatus.OK if ended else HostStatus.NOT_REACHED
 

@@ -112,12 +112,19 @@ ENDED: list[tuple[str, tuple[Event, ...], ExitCode, str]] = [
     ("drift", UNKNOWN, ExitCode.DRIFT, "the package is not there yet"),
     ("drift", FAILED, ExitCode.TASK_FAILED, "E: no space left"),
     ("drift", LOST_MIDWAY, ExitCode.UNREACHABLE, "Broken pipe"),
-    ("verify", (check("alpha", CheckResult.PASS), stats()), ExitCode.DONE, "1 passed, 0 failed, 0 skipped"),
-    ("verify", (check("alpha", CheckResult.SKIP, "no clock"), stats()), ExitCode.DONE, "no clock"),
+    ("verify", (check("alpha", CheckResult.PASS), *ALL_WELL), ExitCode.DONE, "1 passed, 0 failed, 0 skipped"),
+    ("verify", (check("alpha", CheckResult.SKIP, "no clock"), *ALL_WELL), ExitCode.DONE, "no clock"),
+    (
+        "verify",
+        (check("alpha", CheckResult.FAIL, "it stands still"), VERDICT, ended("beta"), stats(failures={"alpha": 1})),
+        ExitCode.CHECK_FAILED,
+        "it stands still",
+    ),
+    # The same where a host was not looked at: its checks could not be made.
     (
         "verify",
         (check("alpha", CheckResult.FAIL, "it stands still"), VERDICT, stats(failures={"alpha": 1})),
-        ExitCode.CHECK_FAILED,
+        ExitCode.TASK_FAILED,
         "it stands still",
     ),
     # A check that broke is worse than one that failed, and is told even where another one failed.
@@ -136,6 +143,7 @@ ENDED: list[tuple[str, tuple[Event, ...], ExitCode, str]] = [
         (
             check("alpha", CheckResult.FAIL, "it stands still"),
             ended("alpha", Outcome.UNREACHABLE, message="Broken pipe"),
+            ended("beta"),
             stats(dark={"alpha": 1}),
         ),
         ExitCode.CHECK_FAILED,

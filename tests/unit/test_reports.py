@@ -95,6 +95,15 @@ def test_a_failure_counts_without_statistics_too() -> None:
     assert [host.status for host in found.hosts] == [HostStatus.FAILED, HostStatus.UNREACHABLE]
 
 
+@pytest.mark.parametrize("events", [(), (ended("alpha"),)])
+def test_the_statistics_count_where_events_are_missing(events: tuple[Event, ...]) -> None:
+    failed, lost = alpha(*events, stats({"alpha": 1})), alpha(*events, stats(dark={"alpha": 1}))
+
+    assert (failed.status, lost.status) == (HostStatus.FAILED, HostStatus.UNREACHABLE)
+    assert failed.failure is not None
+    assert failed.failure.message == "no reason was given"
+
+
 def test_a_port_that_sshd_moved_to_is_known() -> None:
     assert alpha(ended("alpha", facts={"ansible_port": 2222}), stats()).moved_to_port == 2222
     assert alpha(ended("alpha", facts={"distribution": "Debian"}), stats()).moved_to_port is None
@@ -103,7 +112,11 @@ def test_a_port_that_sshd_moved_to_is_known() -> None:
 @pytest.mark.parametrize(
     ("events", "interrupted", "code"),
     [
-        ((ended("alpha"), stats()), False, ExitCode.DONE),
+        ((ended("alpha"), ended("beta"), stats()), False, ExitCode.DONE),
+        ((ended("alpha"), ended("beta"), stats()), True, ExitCode.INTERRUPTED),
+        # A host on which nothing was done is no success.
+        ((ended("alpha"), stats()), False, ExitCode.TASK_FAILED),
+        ((stats(),), False, ExitCode.TASK_FAILED),
         ((ended("alpha"), stats()), True, ExitCode.INTERRUPTED),
         ((ended("alpha", Outcome.FAILED), stats({"alpha": 1})), True, ExitCode.INTERRUPTED),
         ((ended("alpha"),), False, ExitCode.TASK_FAILED),
