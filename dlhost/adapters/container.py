@@ -195,10 +195,7 @@ def _build_from_packages(client: DockerClient, release: str, name: str, failure:
             last = (built.stderr.strip().splitlines() or ["no reason given"])[-1]
             raise RefusedError(f"mmdebstrap could not build Debian {release}: {last}")
         repository, tag = name.split(":")
-        with archive.open("rb") as stream:
-            client.api.import_image_from_stream(
-                stream, repository=repository, tag=tag, changes=['CMD ["/lib/systemd/systemd"]']
-            )
+        client.api.import_image(str(archive), repository=repository, tag=tag, changes=['CMD ["/lib/systemd/systemd"]'])
 
 
 def cgroup_mount(client: DockerClient) -> str:
