@@ -68,9 +68,16 @@ def probe(host: Host, control_path_dir: Path) -> Probe:
 
 
 def try_sudo_password(host: Host, password: str, control_path_dir: Path) -> bool:
-    """Whether sudo on the host takes the password."""
+    """Whether sudo on the host takes the password.
+
+    Raises:
+        RefusedError: It does not say.
+    """
     command = _command(host.connection, control_path_dir, ["LC_ALL=C sudo -S -k -p '' true"])
-    return _captured(command, f"{password}\n").returncode == 0
+    try:
+        return _captured(command, f"{password}\n", PROBE_TIMEOUT_S).returncode == 0
+    except subprocess.TimeoutExpired:
+        raise RefusedError(f"{host.name}: sudo takes longer than {PROBE_TIMEOUT_S} s to judge a password.") from None
 
 
 def run_interactively(command: Sequence[str]) -> int:

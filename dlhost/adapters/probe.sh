@@ -16,7 +16,8 @@ if [ "$(id -u)" = 0 ]; then echo sudo=ok
 elif ! command -v sudo >/dev/null 2>&1; then echo sudo=none
 elif said=$(LC_ALL=C sudo -n true 2>&1); then echo sudo=ok
 else case $said in
-  *password*) echo sudo=password ;;
+  # Todd Miller's sudo, and sudo-rs.
+  *password*|*authentication*) echo sudo=password ;;
   *) echo "sudo=$said" | tr '\n' ' '; echo ;;
 esac fi
 echo complete=yes

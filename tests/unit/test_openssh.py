@@ -138,6 +138,33 @@ def test_a_host_that_speaks_no_utf_8_is_explained_too(tmp_path: Path, monkeypatc
     assert "Gr" in probe.error
 
 
+@pytest.mark.parametrize(
+    ("said", "found"),
+    [
+        ("sudo: a password is required", "password"),
+        ("sudo: interactive authentication is required", "password"),
+        ("sudo: sorry, you must have a tty", "sudo: sorry, you must have a tty"),
+    ],
+)
+def test_sudo_says_in_several_ways_that_it_wants_a_password(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str, found: str
+) -> None:
+    program(tmp_path, "sudo", f"echo '{said}' >&2; exit 1")
+    program(tmp_path, "id", "[ $1 = -u ] && echo 1000 || echo ada")
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+
+    assert openssh.probe(host(Connection(transport="local")), tmp_path).sudo.strip() == found
+
+
+def test_a_sudo_that_never_answers_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program(tmp_path, "sudo", "exec sleep 60")
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    monkeypatch.setattr(openssh, "PROBE_TIMEOUT_S", 0.2)
+
+    with pytest.raises(RefusedError, match="alpha: sudo takes longer than"):
+        openssh.try_sudo_password(host(Connection(transport="local")), "correct horse", tmp_path)
+
+
 def test_the_port_that_sshd_moved_to_is_tried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     script = 'case "$*" in *Port=2200*) sh;; *) echo "ssh: Connection refused" >&2; exit 255;; esac'
     program(tmp_path, "ssh", script)
