@@ -92,7 +92,7 @@ def variables(pairs: Sequence[str]) -> dict[str, Any]:
             raise UsageError(f"-e {pair}: {error.strerror}.") from None
         except UnicodeDecodeError:
             raise UsageError(f"-e {pair}: the file is not text.") from None
-        except yaml.YAMLError:
+        except (yaml.YAMLError, ValueError):  # A ValueError of what looks like a date: 2026-02-30.
             raise UsageError(f"-e {pair.partition('=')[0]}: the value is not valid YAML.") from None
     return found
 
