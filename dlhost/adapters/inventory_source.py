@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -19,6 +20,8 @@ from dlhost.values.redaction import texts_in
 from dlhost.values.schema import did_you_mean
 
 YAML_SUFFIXES = {"", ".yml", ".yaml", ".json"}
+# A section, or a host with a variable.
+INI = re.compile(r"^(?:\[[\w.:-]+\]|\w[\w.-]*[ \t]+ansible_\w+=)", re.MULTILINE)
 Decrypt = Callable[[str, str], str]
 
 
@@ -205,7 +208,9 @@ def _files(location: Location) -> Iterator[Path]:
     for root in roots:
         for path in sorted(root.rglob("*")):
             hidden = any(part.startswith(".") for part in path.relative_to(location.directory).parts)
-            if path.is_file() and path.suffix in YAML_SUFFIXES and not hidden:
+            # Ansible reads an INI file too; here it is met in order to be named.
+            read = path.suffix in YAML_SUFFIXES or (path.suffix == ".ini" and root == location.path == path.parent)
+            if path.is_file() and read and not hidden:
                 yield path
 
 
@@ -214,12 +219,20 @@ def _settings(location: Location, decrypt: Decrypt, secrets: set[str]) -> Iterat
     for path in _files(location):
         text = _text(path)
         encrypted = vault.is_encrypted(text)
-        node, loader = _compose(decrypt(text, str(path)) if encrypted else text, path)
+        of_variables = path.relative_to(location.directory).parts[0] in {"group_vars", "host_vars"}
+        try:
+            node, loader = _compose(decrypt(text, str(path)) if encrypted else text, path)
+        except InventoryError:
+            if of_variables or encrypted or not INI.search(text):
+                raise
+            raise InventoryError(
+                f"{path} is an INI inventory; dlhost reads YAML inventories only. "
+                f"Convert it: ansible-inventory -i {shlex.quote(str(path))} --list --yaml --output hosts.yml"
+            ) from None
         loader.decrypt, loader.file, loader.secrets = decrypt, path, secrets
         if node is None:
             continue
-        kind = path.relative_to(location.directory).parts[0]
-        read = _variables if kind in {"group_vars", "host_vars"} else _inventory_variables
+        read = _variables if of_variables else _inventory_variables
         for setting in read(node, loader, path):
             if encrypted:
                 secrets.update(texts_in(setting.value))
@@ -269,6 +282,11 @@ def _items(node: yaml.Node, loader: _Loader, path: Path) -> Iterator[tuple[yaml.
         return
     seen: dict[str, int] = {}
     for key, _ in node.value:
+        if not isinstance(key, yaml.ScalarNode):
+            raise InventoryError(
+                f"{path}:{key.start_mark.line + 1}: a name cannot be a mapping or a list; "
+                "if a template stands there, quote the {{ }}."
+            )
         if key.value in seen:
             raise InventoryError(
                 f"{path}:{key.start_mark.line + 1}: {key.value} is already set in line {seen[key.value]}."
@@ -290,7 +308,7 @@ def _value(
     if isinstance(node, yaml.MappingNode):
         values = {}
         for key, item in _items(node, loader, path):
-            name = loader.construct_object(key)
+            name = _scalar(key, loader, path)
             lines[*at, name] = key.start_mark.line + 1
             values[name] = _value(item, loader, path, (*at, name), lines)
         return values
@@ -300,10 +318,18 @@ def _value(
             lines[*at, index] = item.start_mark.line + 1
             items.append(_value(item, loader, path, (*at, index), lines))
         return items
+    return _scalar(node, loader, path)
+
+
+def _scalar(node: yaml.Node, loader: _Loader, path: Path) -> Any:
     try:
         return loader.construct_object(node)
     except yaml.MarkedYAMLError as error:
         raise InventoryError(f"{path}:{node.start_mark.line + 1}: {error.problem}.") from None
+    except ValueError as error:  # It looks like a date or a number, and is none: 2026-02-30.
+        raise InventoryError(
+            f"{path}:{node.start_mark.line + 1}: {node.value} cannot be read: {error}. If it is a text, quote it."
+        ) from None
 
 
 def _text(path: Path) -> str:

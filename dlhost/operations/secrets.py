@@ -118,7 +118,7 @@ def _open(name: str, ask: Ask) -> tuple[Location, vault.VaultPassword, str]:
 def _parse(text: str) -> dict[str, str]:
     try:
         secrets = yaml.safe_load(text) or {}
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:  # A ValueError of what looks like a date: 2026-02-30.
         raise UsageError(f"That is not valid YAML ({' '.join(str(error).split())}); the vault is as it was.") from None
     if not isinstance(secrets, dict):
         raise UsageError("The vault should be a mapping of names to values; it is as it was.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from pathlib import Path
 
@@ -232,3 +233,34 @@ def test_a_vault_password_may_come_from_a_script_and_ours_comes_before_ansibles(
     monkeypatch.delenv("DLHOST_VAULT_PASSWORD_FILE")
     with pytest.raises(InventoryError, match="/nowhere cannot be read: No such file"):
         vault.find_password("rig", None)
+
+
+@pytest.mark.parametrize(
+    ("path", "text", "said"),
+    [
+        ("group_vars/all.yml", "system_hostname: {{ x }}\n", r"all\.yml:1: .*quote the \{\{ \}\}"),
+        ("group_vars/all.yml", "a:\n- {{ x }}: 1\n", r"all\.yml:2: .*quote the \{\{ \}\}"),
+        ("group_vars/all.yml", "a: 1\nbirthday: 2026-02-30\n", r"all\.yml:2: 2026-02-30 cannot be read: .*quote it"),
+        ("group_vars/all.yml", "a:\n  2026-02-30: 1\n", r"all\.yml:2: 2026-02-30 cannot be read"),
+        ("hosts.yml", "[gpu]\nalpha ansible_host=h\n", r"hosts\.yml is an INI inventory; .*YAML inventories only"),
+        ("hosts", "# Ours\nalpha ansible_host=h\n", r"hosts is an INI inventory; dlhost reads YAML"),
+        ("hosts.ini", "alpha\n[gpu]\nalpha\n", r"hosts\.ini is an INI inventory; dlhost reads YAML"),
+    ],
+)
+def test_what_is_no_value_or_no_yaml_is_named_with_the_fix(
+    world: World, rig: Path, path: str, text: str, said: str
+) -> None:
+    write(rig / path, text)
+
+    result = world("provision", "-i", "rig")
+
+    assert result.exit_code == ExitCode.USAGE, result.output
+    assert re.search(said, result.stderr), result.stderr
+    assert world.runs == []
+
+
+def test_a_date_that_is_none_is_named_on_the_command_line_too(world: World) -> None:
+    result = world("provision", "-i", "rig", "-e", "birthday=2026-02-30")
+
+    assert result.exit_code == ExitCode.USAGE
+    assert "-e birthday: the value is not valid YAML" in result.stderr

@@ -208,6 +208,8 @@ def test_a_secret_comes_back_as_it_was_given(secret: str) -> None:
         ("false", "The editor false failed; nothing was changed."),
         ("/nowhere/vi -x", "The editor /nowhere/vi failed"),
         ("echo 'a: [' | tee", "not valid YAML"),
+        ("echo 'a: 2026-02-30' | tee", "not valid YAML"),
+        ("echo 'a: {{ x }}' | tee", "not valid YAML"),
         ("echo '- a' | tee", "should be a mapping"),
     ],
 )
