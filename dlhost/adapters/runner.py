@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shlex
@@ -115,7 +116,8 @@ class _Interrupt:
             self.asked = True
             self._deadline = time.monotonic() + GRACE_S
         if self.pid is not None:
-            os.kill(self.pid, signal.SIGINT)
+            with contextlib.suppress(ProcessLookupError):  # It ended by itself just now.
+                os.kill(self.pid, signal.SIGINT)
         else:
             self._deadline = 0.0
 

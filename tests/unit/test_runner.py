@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
 import threading
 import time
 from collections.abc import Mapping
@@ -260,3 +261,15 @@ def test_an_interrupt_stops_the_real_engine_and_is_told(tmp_path: Path) -> None:
     assert runner.run_playbook(PlaybookRun(playbook=str(playbook), inventory=hosts), listen)
     assert time.monotonic() - begun < runner.GRACE_S
     assert report(events, ["alpha"], check=False, interrupted=True).exit_code == 130
+
+
+def test_an_interrupt_after_the_end_is_an_interrupt_still() -> None:
+    interrupt = runner._Interrupt()
+    with subprocess.Popen(["true"]) as ended_already:
+        pass
+    interrupt.pid = ended_already.pid
+
+    with interrupt:
+        signal.raise_signal(signal.SIGINT)
+
+    assert interrupt.asked
