@@ -59,6 +59,11 @@ class Request:
     verbosity: int = 0
     arguments: tuple[str, ...] = ()
 
+    @property
+    def changing(self) -> bool:
+        """Whether hosts are to be changed, and not only looked at."""
+        return self.operation == "provision" and not self.check
+
 
 @dataclass(frozen=True, slots=True)
 class Outside:
@@ -121,13 +126,23 @@ def execute(request: Request, outside: Outside) -> Finished:
         state.save_record(record)
         try:
             return _run(request, outside, inventory, password, roles, secrets, record)
-        except (KeyboardInterrupt, RefusedError) as error:
-            stopped = "interrupted" if isinstance(error, KeyboardInterrupt) else "refused"
-            code = ExitCode.INTERRUPTED if isinstance(error, KeyboardInterrupt) else ExitCode.REFUSED
+        except BaseException as error:
+            stopped, code = _stopped_by(error)
             state.save_record(replace(record, state=stopped, ended=datetime.now(UTC), exit_code=code))
             raise
         finally:
             outside.close_connections(inventory.hosts, runner.control_path_dir())
+
+
+def _stopped_by(error: BaseException) -> tuple[str, ExitCode]:
+    """A run's state and exit code after an error that ended it at once."""
+    match error:
+        case KeyboardInterrupt():
+            return "interrupted", ExitCode.INTERRUPTED
+        case RefusedError():
+            return "refused", ExitCode.REFUSED
+        case _:
+            return "failed", ExitCode.TASK_FAILED
 
 
 def conclude(finished: Finished, exit_code: ExitCode, document: Mapping[str, Any]) -> Path:
@@ -194,7 +209,7 @@ def _run(
     secrets: frozenset[str],
     record: RunRecord,
 ) -> Finished:
-    probes, become_password = _look(inventory, outside, roles)
+    probes, become_password = _look(request, outside, inventory, roles)
     _require_consent(probes, request, outside, roles)
     lost = {probe.host: probe for probe in probes if probe.contact is Contact.UNREACHABLE}
     reached = [host.name for host in inventory.hosts if host.name not in lost]
@@ -233,7 +248,9 @@ def _run(
     return Finished(record, replace(ran, hosts=hosts, complete=ran.complete or not reached), tuple(events))
 
 
-def _look(inventory: Inventory, outside: Outside, roles: Sequence[str]) -> tuple[list[Probe], str | None]:
+def _look(
+    request: Request, outside: Outside, inventory: Inventory, roles: Sequence[str]
+) -> tuple[list[Probe], str | None]:
     """Probe every host; returns what was seen, and the sudo password where one had to be asked for.
 
     Raises:
@@ -252,14 +269,18 @@ def _look(inventory: Inventory, outside: Outside, roles: Sequence[str]) -> tuple
         if password is not None:
             accepted = outside.try_sudo_password(hosts[probe.host], password, sockets)
             probes[index] = replace(probe, sudo="ok" if accepted else "wrong")
-    refused = [f"{probe.host} {refusal}." for probe in probes for refusal in preflight.refusals(probe, roles)]
+    refused = [
+        f"{probe.host} {refusal}."
+        for probe in probes
+        for refusal in preflight.refusals(probe, roles, changing=request.changing)
+    ]
     if refused:
         raise RefusedError("\n".join(refused))
     return probes, asked
 
 
 def _require_consent(probes: Sequence[Probe], request: Request, outside: Outside, roles: Sequence[str]) -> None:
-    if request.check or request.operation != "provision":
+    if not request.changing:
         return
     wanted = [f"{probe.host}: {consent}" for probe in probes for consent in preflight.consents(probe, roles)]
     if not wanted:

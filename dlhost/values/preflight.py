@@ -37,13 +37,16 @@ class Probe:
     facts: Mapping[str, str] | None = None
 
 
-def refusals(probe: Probe, roles: Sequence[str]) -> list[str]:
-    """Why dlhost will not touch this host, one sentence each; empty where it may go on with these roles."""
+def refusals(probe: Probe, roles: Sequence[str], *, changing: bool) -> list[str]:
+    """Why dlhost will not touch this host, one sentence each; empty where it may go on with these roles.
+
+    `changing`: whether the run is to change the host; one that only looks needs no room there.
+    """
     if probe.contact is Contact.UNTRUSTED:
         return [probe.error]
     if probe.contact is Contact.UNREACHABLE or probe.facts is None:
         return []
-    found = [_operating_system(probe.facts), _sudo(probe), _disk(probe.facts)]
+    found = [_operating_system(probe.facts), _sudo(probe), _disk(probe.facts) if changing else ""]
     if probe.facts.get("python") == "no" and "system" not in roles:
         found.append("has no Python yet; role system brings it, so leave it in the run")
     return [refusal for refusal in found if refusal]

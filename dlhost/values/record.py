@@ -13,7 +13,9 @@ RUNNING = "running"
 
 @dataclass(frozen=True, slots=True)
 class RunRecord:
-    """`state` is running, done, interrupted or refused; a record that stays at running is of a run that was killed.
+    """`state` is running, done, interrupted, refused or failed (dlhost itself did).
+
+    A record that stays at running is of a run that was killed.
 
     `report` is the document of the run's result as `--json` shows it, redacted.
     """

@@ -211,6 +211,16 @@ def test_an_interrupt_that_ends_the_run_at_once_is_recorded(world: World, comman
     assert set(world.closed) == {"alpha", "beta"}
 
 
+def test_a_run_that_met_a_bug_is_no_longer_running(world: World) -> None:
+    world.raises = ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        world("provision", *RIG)
+
+    (record,) = state.records("rig")
+    assert (record.state, record.exit_code) == ("failed", 1)
+
+
 def test_no_host_reached_means_no_run(world: World) -> None:
     world.probes = {name: lost(name) for name in ("alpha", "beta")}
 
@@ -285,6 +295,13 @@ def test_a_host_without_df_is_not_refused_for_its_disk(world: World) -> None:
     world.facts["alpha"] = {"free_mib_root": "", "free_mib_var": "", "free_mib_tmp": ""}
 
     assert world("provision", *RIG).exit_code == ExitCode.DONE
+
+
+def test_a_full_disk_is_no_reason_not_to_look(world: World) -> None:
+    world.facts["alpha"] = {"free_mib_var": "12"}
+
+    for command in (("drift",), ("verify",), ("provision", "--check")):
+        assert world(*command, *RIG).exit_code == ExitCode.DONE
 
 
 def test_an_untrusted_host_key_is_refused(world: World) -> None:
