@@ -333,6 +333,17 @@ def no_task_file_is_a_copy(repository: Repository) -> Iterator[str]:
             seen.setdefault(text, path)
 
 
+def scripts_quote_what_they_are_given(repository: Repository) -> Iterator[str]:
+    """An inventory's text in a shell script is a word of it, never a command; a role's constants need no quotes."""
+    for role in repository.roles:
+        constants = {name for name, value in load(role.path / "vars" / "main.yml").items() if "{{" not in str(value)}
+        for path in sorted(role.path.glob("templates/*.sh.j2")):
+            for expression in re.findall(r"\{\{(.*?)\}\}", path.read_text(encoding="utf-8"), re.DOTALL):
+                quoted = re.search(r"\|\s*(quote|map\('quote'\)\s*\|\s*join\(' '\))\s*$", expression)
+                if not quoted and expression.strip() not in constants:
+                    yield f"{role.name}: {path.name}: {expression.strip()} is not quoted"
+
+
 Rule = Callable[[Repository], Iterator[str]]
 
 # A repository that keeps to every rule ...
@@ -346,6 +357,9 @@ GOOD = {
               lamp_colour: {type: str, description: Its colour.}
         """,
     "roles/lamp/vars/main.yml": "{__lamp_file: /etc/lamp}",
+    "roles/lamp/templates/light.sh.j2": """
+        light {{ __lamp_file }} {{ lamp_colour | quote }} {{ lamp_colours | map('quote') | join(' ') }}
+        """,
     "roles/lamp/tasks/main.yml": """
         - name: Light the lamp
           ansible.builtin.command: {cmd: light, creates: /run/lamp}
@@ -470,6 +484,8 @@ FAULTS: list[tuple[Rule, str, str, str]] = [
     ),
     (playbooks_fit_the_roles, "playbooks/room.yml", "[]", "no playbook applies role oven"),
     (playbooks_fit_the_roles, "playbooks/verify.yml", "[]", "leaves out role oven"),
+    (scripts_quote_what_they_are_given, "roles/oven/templates/a.sh.j2", "light {{ oven_name }}", "oven_name"),
+    (scripts_quote_what_they_are_given, "roles/oven/templates/a.sh.j2", "light {{ a | quote ~ b }}", "~ b"),
     (no_task_file_is_a_copy, "roles/oven/tasks/main.yml", GOOD[LAMP].replace("lamp", "oven"), "is a copy of"),
 ]
 

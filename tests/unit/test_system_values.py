@@ -1,0 +1,73 @@
+"""Values that role system refuses before any of them reaches a host: one run, in which each has a host of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from dlhost.adapters.ansible_env import collections_path
+
+PEM = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"
+VALUES: dict[str, tuple[dict[str, object], str]] = {
+    "certificate-command": (
+        {"system_ca_certificates": [{"name": "x$(touch injected)", "pem": PEM}]},
+        "x$(touch injected) is not like that",
+    ),
+    "certificate-line": ({"system_ca_certificates": [{"name": "x\n", "pem": PEM}]}, "lower-case name"),
+    "certificate-none": ({"system_ca_certificates": [{"name": "x", "pem": "y"}]}, "PEM form"),
+    "package-command": ({"system_packages": ["curl;touch injected"]}, "plain Debian package names"),
+    "package-line": ({"system_extra_packages": ["curl\n"]}, "plain Debian package names"),
+    "server-line": ({"system_ntp_servers": ["a\nb"]}, "host names and addresses"),
+    "hostname-line": ({"system_hostname": "rig\n"}, "is no host name"),
+    "good": (
+        {
+            "system_ca_certificates": [{"name": "corporate.ca-1", "pem": PEM}],
+            "system_extra_packages": ["g++", "libstdc++6", "python3.11"],
+            "system_ntp_servers": ["ntp.example.org", "2001:db8::1"],
+            "system_hostname": "rig-1.example.org",
+        },
+        "",
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str]]:
+    """Where it ran, and what the role said to each value; the role only looks, and at this machine."""
+    directory = tmp_path_factory.mktemp("values")
+    hosts = {name: variables for name, (variables, _words) in VALUES.items()}
+    look = {"ansible.builtin.include_role": {"name": "dlhost.host.system", "tasks_from": "look"}}
+    play = {"hosts": "all", "connection": "local", "gather_facts": False, "tasks": [look]}
+    (directory / "hosts.json").write_text(json.dumps({"all": {"hosts": hosts}}))
+    (directory / "play.json").write_text(json.dumps([play]))
+    done = subprocess.run(
+        [Path(sys.executable).with_name("ansible-playbook"), "-i", "hosts.json", "play.json"],
+        cwd=directory,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={
+            **os.environ,
+            "ANSIBLE_COLLECTIONS_PATH": str(collections_path()),
+            "ANSIBLE_STDOUT_CALLBACK": "ansible.posix.json",
+        },
+    )
+    said = dict.fromkeys(VALUES, "")
+    for task in json.loads(done.stdout)["plays"][0]["tasks"]:
+        if "Refuse values" in task["task"]["name"]:
+            said |= {host: result["msg"] for host, result in task["hosts"].items() if result.get("failed")}
+    return directory, said
+
+
+@pytest.mark.parametrize("name", VALUES)
+def test_a_value_that_no_host_can_have_is_refused_before_the_look(run: tuple[Path, dict[str, str]], name: str) -> None:
+    directory, said = run
+    words = VALUES[name][1]
+    assert words in said[name]
+    assert bool(words) == bool(said[name])
+    assert not (directory / "injected").exists()
