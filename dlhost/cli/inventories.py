@@ -20,9 +20,13 @@ def init_command(
     key: Annotated[str, typer.Option("--key", help="A private key, where it is not your usual one.")] = "",
     profile: Annotated[Profile, typer.Option("--profile", help="What kind of machine it is.")] = Profile.HOME_RIG,
     fingerprint: Annotated[
-        str,
-        typer.Option("--fingerprint", help="The host key you expect, as SHA256:…; then nothing is asked."),
-    ] = "",
+        list[str],
+        typer.Option(
+            "--fingerprint",
+            help="A host key you expect, as SHA256:…; then nothing is asked, and no other is trusted. Repeatable.",
+            metavar="SHA256:…",
+        ),
+    ] = [],  # noqa: B006
 ) -> None:
     """Begin an inventory for one host: commented files, its trusted host key, a vault with generated secrets."""
     from pathlib import Path

@@ -13,6 +13,8 @@ from dlhost.values.new_inventory import NAME, TAKEN, NewInventory, hosts_file, v
 from dlhost.values.schema import RoleSchema
 
 VAULT = "group_vars/all/vault.yml"
+# What is asked about where a host offers several, best first.
+KEY_TYPES = ("ssh-ed25519", "ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "ecdsa-sha2-nistp521", "ssh-rsa")
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,10 +27,10 @@ class Begun:
     next_steps: tuple[str, ...]
 
 
-def init(new: NewInventory, fingerprint: str, confirm: Callable[[str], bool] | None) -> Begun:
-    """Write the inventory once its host's key is trusted.
+def init(new: NewInventory, fingerprints: Sequence[str], confirm: Callable[[str], bool] | None) -> Begun:
+    """Write the inventory once its host's key is trusted; only keys that were proved are.
 
-    `fingerprint` is one the user knows from elsewhere, such as the cloud's console; without it, `confirm` asks.
+    `fingerprints` are those the user knows from elsewhere, such as the cloud's console; without any, `confirm` asks.
 
     Raises:
         UsageError: The name cannot be used.
@@ -36,8 +38,7 @@ def init(new: NewInventory, fingerprint: str, confirm: Callable[[str], bool] | N
         RefusedError: The host's key is not trusted; nothing was written.
     """
     location = require_free(new.name)
-    keys = openssh.scan_host_keys(new.address, new.port)
-    _require_trusted(new, keys, fingerprint, confirm)
+    keys = _trusted(new, openssh.scan_host_keys(new.address, new.port), fingerprints, confirm)
     begun = write(location, new, [key.key for key in keys])
     failure = openssh.can_log_in(_connection(new, begun.location))
     return Begun(begun.location, begun.vault_password, begun.secrets, _next_steps(new, failure))
@@ -92,24 +93,31 @@ def secret_names(schemas: Sequence[RoleSchema]) -> list[str]:
     ]
 
 
-def _require_trusted(
+def _trusted(
     new: NewInventory,
     keys: Sequence[openssh.HostKey],
-    fingerprint: str,
+    fingerprints: Sequence[str],
     confirm: Callable[[str], bool] | None,
-) -> None:
-    shown = "\n".join(f"  {key.key.split()[0]}  {key.fingerprint}" for key in keys)
-    if fingerprint:
-        if fingerprint not in {key.fingerprint for key in keys}:
-            raise RefusedError(f"{new.address} has no host key with fingerprint {fingerprint}. It has:\n{shown}")
-        return
+) -> Sequence[openssh.HostKey]:
+    """The keys that may be written down: whoever stands in between can pass on a genuine key beside one of his own."""
+    if fingerprints:
+        shown = "\n".join(f"  {key.key.split()[0]}  {key.fingerprint}" for key in keys)
+        offered = {key.fingerprint for key in keys}
+        for fingerprint in fingerprints:
+            if fingerprint not in offered:
+                raise RefusedError(f"{new.address} has no host key with fingerprint {fingerprint}. It has:\n{shown}")
+        return [key for key in keys if key.fingerprint in fingerprints]
+    # One key is all that ssh needs, and all that a person should have to compare.
+    one = min(keys, key=lambda key: [*KEY_TYPES, key.key.split()[0]].index(key.key.split()[0]))
     question = (
-        f"{new.address} shows these host keys:\n{shown}\nAre they the ones you know from its console? Trust them?"
+        f"{new.address} shows this host key:\n  {one.key.split()[0]}  {one.fingerprint}\n"
+        "Is it the one you know from its console? Trust it?"
     )
     if confirm is None:
         raise RefusedError(f"{question}\nNobody is here to answer; give the one you know with --fingerprint.")
     if not confirm(question):
         raise RefusedError("The host key was not trusted; nothing was written.")
+    return [one]
 
 
 def _connection(new: NewInventory, location: Location) -> Connection:

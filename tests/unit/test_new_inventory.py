@@ -91,6 +91,39 @@ def test_a_host_key_is_asked_about_at_a_terminal(scanned: World, answer: str, co
     assert scanned(*INIT, stdin=answer).exit_code == code
 
 
+RSA = openssh.HostKey("ssh-rsa AAAAB3NzaC1yc2EOfAnother", "SHA256:another")
+ECDSA = openssh.HostKey("ecdsa-sha2-nistp256 AAAAE2VjZHNhMine", "SHA256:third")
+
+
+@pytest.mark.parametrize(
+    ("given", "trusted"),
+    [((KEY,), [KEY]), ((RSA,), [RSA]), ((RSA, KEY), [KEY, RSA]), ((), [KEY])],
+)
+def test_only_keys_that_were_proved_are_trusted(
+    scanned: World,
+    monkeypatch: pytest.MonkeyPatch,
+    given: tuple[openssh.HostKey, ...],
+    trusted: list[openssh.HostKey],
+) -> None:
+    monkeypatch.setattr(openssh, "scan_host_keys", lambda _address, _port: [ECDSA, KEY, RSA])
+    scanned.at_terminal = True
+
+    result = scanned(*INIT, *(f"--fingerprint={key.fingerprint}" for key in given), stdin="y\n")
+
+    assert result.exit_code == ExitCode.DONE, result.output
+    known = inventory_source.find("lab").path / ".ssh" / "known_hosts"
+    assert known.read_text() == "".join(f"lab {key.key}\n" for key in trusted)
+    shown = [key for key in (ECDSA, KEY, RSA) if key.fingerprint in result.stderr]
+    assert shown == ([] if given else [KEY])
+
+
+def test_every_fingerprint_given_must_be_the_hosts(scanned: World) -> None:
+    result = scanned(*INIT, "--fingerprint", KEY.fingerprint, "--fingerprint", "SHA256:other")
+
+    assert result.exit_code == ExitCode.REFUSED
+    assert "has no host key with fingerprint SHA256:other" in result.stderr
+
+
 def test_a_login_that_does_not_work_yet_is_the_first_next_step(scanned: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(openssh, "can_log_in", lambda _connection: "Permission denied (publickey)")
 
