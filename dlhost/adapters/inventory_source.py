@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -31,7 +33,7 @@ def locations() -> list[Location]:
     for root in _roots():
         for path in sorted(root.iterdir()) if root.is_dir() else ():
             if path.is_dir() and not path.name.startswith("."):
-                found.setdefault(path.name, Location(path.name, path))
+                found.setdefault(path.name, _location(path.name, path))
     return list(found.values())
 
 
@@ -46,7 +48,12 @@ def find(name: str) -> Location:
         return named[name]
     path = Path(name)
     if path.exists() and ("/" in name or path.is_file()):
-        return Location(path.resolve().stem if path.is_file() else path.resolve().name, path.resolve())
+        path = path.resolve()
+        if path.is_dir():
+            return _location(path.name, path)
+        if path.stem == "hosts":  # Its directory's name and records, so that both are one inventory.
+            return replace(_location(path.parent.name, path.parent), path=path)
+        return _location(path.stem, path)
     have = f" You have: {', '.join(named)}." if named else " You have none yet; `dlhost init` makes one."
     raise UsageError(f"There is no inventory {name}{did_you_mean(name, named) or '.'}{have}")
 
@@ -54,12 +61,12 @@ def find(name: str) -> Location:
 def new_location(name: str) -> Location:
     """Where a new inventory of this name goes: ./inventories where that directory exists, else the user's own."""
     local, own = _roots()
-    return Location(name, (local if local.is_dir() else own) / name)
+    return _location(name, (local if local.is_dir() else own) / name)
 
 
 def own_location(name: str) -> Location:
     """The same among the user's own, wherever the command is given."""
-    return Location(name, _roots()[1] / name)
+    return _location(name, _roots()[1] / name)
 
 
 def needs_vault_password(location: Location) -> bool:
@@ -91,6 +98,12 @@ def load(
     except AnsibleError as error:
         raise InventoryError(" ".join(str(error).split())) from None
     return Inventory(location, hosts, tuple(settings), frozenset(secrets))
+
+
+def _location(name: str, path: Path) -> Location:
+    resolved = path.resolve()
+    own = resolved == (_roots()[1] / name).resolve()
+    return Location(name, path, "" if own else sha256(str(resolved).encode()).hexdigest()[:8])
 
 
 def _roots() -> tuple[Path, Path]:
@@ -171,6 +184,7 @@ def _connection(name: str, variables: Mapping[str, Any], template: Callable[[Any
         port=int(port) if port is not None else None,
         user=str(user) if (user := value("ansible_user", "ansible_ssh_user")) is not None else None,
         key_file=str(Path(str(key_file)).expanduser()) if key_file else None,
+        early_ssh_args=tuple(words("ansible_ssh_args")),
         ssh_args=(*words("ansible_ssh_common_args"), *words("ansible_ssh_extra_args")),
         become_password=str(become_password) if become_password is not None else None,
     )

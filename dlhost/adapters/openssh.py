@@ -23,19 +23,22 @@ NO_CLIENT = "OpenSSH's client is not installed here. Install it: sudo apt-get in
 
 def ssh_command(connection: Connection, options: Sequence[str] = (), remote: Sequence[str] = ()) -> list[str]:
     """The command line of ssh for a host: Ansible's own options in its order, then ours, then the remote command."""
-    command = ["ssh", *connection.ssh_args]
+    command = ["ssh", *connection.early_ssh_args]
     for option, value in (
         ("Port", connection.port),
-        ("User", connection.user),
         ("IdentityFile", connection.key_file),
+        ("User", connection.user),
     ):
         if value is not None:
             command += ["-o", f"{option}={value}"]
-    return [*command, *options, connection.address, *remote]
+    return [*command, *connection.ssh_args, *options, connection.address, *remote]
 
 
 def multiplexed(control_path_dir: Path) -> list[str]:
-    """The options by which our ssh and Ansible's share one connection; adapters/ansible.cfg says the same."""
+    """The options by which our ssh and Ansible's share one connection; adapters/ansible.cfg says the same.
+
+    A host with ansible_ssh_args of its own has those instead of ansible.cfg's: it shares where they say so.
+    """
     return [
         "-o",
         "ControlMaster=auto",

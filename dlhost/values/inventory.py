@@ -10,10 +10,19 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Location:
-    """An inventory's name and the directory or file that holds it."""
+    """An inventory's name and the directory or file that holds it.
+
+    `place` tells it from its namesakes elsewhere; it is empty for the user's own, whose names are unique.
+    """
 
     name: str
     path: Path
+    place: str = ""
+
+    @property
+    def key(self) -> str:
+        """The name under which dlhost keeps what belongs to it: runs, lock, vault password."""
+        return f"{self.name}-{self.place}" if self.place else self.name
 
     @property
     def directory(self) -> Path:
@@ -44,7 +53,8 @@ class Setting:
 class Connection:
     """How a host is reached, as Ansible would: its connection variables, templates resolved.
 
-    `transport` is Ansible's connection plugin, without a namespace: ssh, local, docker.
+    `transport` is Ansible's connection plugin, without a namespace: ssh, local, docker. `early_ssh_args` come before
+    the other values here on ssh's command line, `ssh_args` after them; the first word on an option counts.
     """
 
     transport: str = "ssh"
@@ -52,6 +62,7 @@ class Connection:
     port: int | None = None
     user: str | None = None
     key_file: str | None = None
+    early_ssh_args: tuple[str, ...] = ()
     ssh_args: tuple[str, ...] = ()
     become_password: str | None = field(default=None, repr=False)
 

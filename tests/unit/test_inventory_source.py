@@ -120,6 +120,7 @@ def test_a_connection_is_as_ansible_would_make_it(tmp_path: Path) -> None:
         ansible_ssh_common_args: >-
           -o UserKnownHostsFile="{{ inventory_dir }}/.ssh/known hosts" -o HostKeyAlias={{ inventory_hostname }}
         ansible_ssh_extra_args: -4
+        ansible_ssh_args: -J bastion.lab
         ansible_become_pass: "{{ word }} horse"
         word: correct
         """,
@@ -131,6 +132,7 @@ def test_a_connection_is_as_ansible_would_make_it(tmp_path: Path) -> None:
         port=2222,
         user="ada",
         key_file=f"{tmp_path}/home/keys/id",
+        early_ssh_args=("-J", "bastion.lab"),
         ssh_args=("-o", f"UserKnownHostsFile={tmp_path}/one/.ssh/known hosts", "-o", "HostKeyAlias=one", "-4"),
         become_password="correct horse",  # noqa: S106  not a real one
     )

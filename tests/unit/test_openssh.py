@@ -186,10 +186,14 @@ def test_without_a_client_the_way_to_one_is_named(tmp_path: Path, monkeypatch: p
 
 
 def test_a_command_line_has_ansibles_options_in_its_order() -> None:
-    connection = Connection(address="h", port=2222, user="ada", key_file="/k", ssh_args=("-o", "X=y"))
+    connection = Connection(
+        address="h", port=2222, user="ada", key_file="/k", early_ssh_args=("-J", "bastion"), ssh_args=("-o", "X=y")
+    )
 
+    # ssh takes the first value of an option, so this order is Ansible's word on which one counts.
     assert openssh.ssh_command(connection, ["-N"], ["true"]) == [
-        *("ssh", "-o", "X=y", "-o", "Port=2222", "-o", "User=ada", "-o", "IdentityFile=/k", "-N", "h", "true")
+        *("ssh", "-J", "bastion", "-o", "Port=2222", "-o", "IdentityFile=/k", "-o", "User=ada"),
+        *("-o", "X=y", "-N", "h", "true"),
     ]
     assert openssh.ssh_command(Connection(address="h")) == ["ssh", "h"]
 
