@@ -59,15 +59,22 @@ def probe_all(hosts: Iterable[Host], control_path_dir: Path) -> list[Probe]:
 def probe(host: Host, control_path_dir: Path) -> Probe:
     """Look at one host. Where its own port is closed, the port its inventory wants SSH moved to is tried too."""
     found = _probe_once(host.name, host.connection, control_path_dir)
-    wanted = host.variables.get("ssh_hardening_port")
-    own = host.connection.port or 22
-    for port in (wanted, 22):
-        if found.contact is not Contact.UNREACHABLE or not isinstance(port, int) or port in {0, own}:
-            continue
-        second = _probe_once(host.name, replace(host.connection, port=int(port)), control_path_dir)
+    if found.contact is not Contact.UNREACHABLE:
+        return found
+    for port in _other_ports(host):
+        second = _probe_once(host.name, replace(host.connection, port=port), control_path_dir)
         if second.contact is Contact.REACHED:
-            return replace(second, port=int(port))
+            return replace(second, port=port)
     return found
+
+
+def connection_that_answers(host: Host, control_path_dir: Path) -> Connection:
+    """How to reach the host now: on another port than the inventory's where sshd moved or has yet to move."""
+    if not _other_ports(host):
+        return host.connection
+    port = probe(host, control_path_dir).port
+    close_connections([host], control_path_dir)
+    return replace(host.connection, port=port) if port else host.connection
 
 
 def try_sudo_password(host: Host, password: str, control_path_dir: Path) -> bool:
@@ -92,11 +99,12 @@ def run_interactively(command: Sequence[str]) -> int:
 
 
 def close_connections(hosts: Iterable[Host], control_path_dir: Path) -> None:
-    """Close the shared connections of a run."""
+    """Close the shared connections of a run, on whichever port."""
     for host in hosts:
-        if host.connection.transport == "ssh":
-            command = ssh_command(host.connection, [*multiplexed(control_path_dir), "-O", "exit"])
-            _captured(command)
+        if host.connection.transport != "ssh":
+            continue
+        for connection in (host.connection, *(replace(host.connection, port=port) for port in _other_ports(host))):
+            _captured(ssh_command(connection, [*multiplexed(control_path_dir), "-O", "exit"]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,6 +183,13 @@ def _command(connection: Connection, control_path_dir: Path, remote: Sequence[st
         *multiplexed(control_path_dir),
     ]
     return ssh_command(connection, options, remote)
+
+
+def _other_ports(host: Host) -> list[int]:
+    """Where sshd may listen instead: where the inventory wants it, and where it listens at first."""
+    wanted = host.variables.get("ssh_hardening_port")
+    ports = dict.fromkeys([int(wanted) if isinstance(wanted, int) else 0, 22])
+    return [port for port in ports if port not in {0, host.connection.port or 22}]
 
 
 def _probe_once(name: str, connection: Connection, control_path_dir: Path) -> Probe:

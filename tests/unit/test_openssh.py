@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import socket
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -173,6 +174,30 @@ def test_the_port_that_sshd_moved_to_is_tried(tmp_path: Path, monkeypatch: pytes
     probe = openssh.probe(host(ADA, ssh_hardening_port=2200), tmp_path)
 
     assert (probe.contact, probe.port) == (Contact.REACHED, 2200)
+
+
+def test_a_connection_is_to_the_port_that_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    script = 'case "$*" in *Port=2200*) sh;; *) echo "ssh: Connection refused" >&2; exit 255;; esac'
+    program(tmp_path, "ssh", script)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+
+    assert openssh.connection_that_answers(host(ADA, ssh_hardening_port=2200), tmp_path) == replace(ADA, port=2200)
+    # Where no port answers, ssh itself says why.
+    assert openssh.connection_that_answers(host(ADA), tmp_path) == ADA
+
+
+def test_the_connections_of_every_port_are_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program(tmp_path, "ssh", f'echo "$*" >> {tmp_path}/log')
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+
+    openssh.close_connections([host(ADA, ssh_hardening_port=2200), host(Connection(transport="local"))], tmp_path)
+
+    closed = (tmp_path / "log").read_text().splitlines()
+    assert [re.findall(r"Port=(\d+).* -O (\w+)", line) for line in closed] == [
+        [("2222", "exit")],
+        [("2200", "exit")],
+        [("22", "exit")],
+    ]
 
 
 def test_without_a_client_the_way_to_one_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
