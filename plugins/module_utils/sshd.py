@@ -25,17 +25,29 @@ CAUSES = {
     "pubkeyacceptedalgorithms": {"pubkeyacceptedalgorithms", "pubkeyacceptedkeytypes"},
 }
 
+# Where "no" is the strictest value there is.
+FORBIDDEN_BY_NO = {
+    "allowtcpforwarding",
+    "kbdinteractiveauthentication",
+    "passwordauthentication",
+    "permitemptypasswords",
+    "permitrootlogin",
+    "permituserenvironment",
+    "x11forwarding",
+}
+
 Effective = dict[str, list[str]]
 
 
 @dataclasses.dataclass(frozen=True)
 class Line:
-    """One setting: `keyword` in lower case, `value` as written."""
+    """One setting: `keyword` in lower case, `value` as written, `match` what the Match lines around it ask for."""
 
     path: Path
     number: int
     keyword: str
     value: str
+    match: str = ""
 
     @property
     def place(self) -> str:
@@ -88,7 +100,7 @@ class Configuration:
 
     def lines(self) -> Iterator[Line]:
         """Every setting in the order in which sshd reads it."""
-        return self._lines(MAIN, 0)
+        return self._lines(MAIN, 0, "")
 
     def without(self, lines: Iterable[Line]) -> Configuration:
         """The same with these lines emptied; the numbers of the others stay."""
@@ -120,15 +132,19 @@ class Configuration:
                 return True
         return False
 
-    def _lines(self, path: Path, depth: int) -> Iterator[Line]:
+    def _lines(self, path: Path, depth: int, around: str) -> Iterator[Line]:
+        """A Match block ends with its file; a file that is included in one is all part of it."""
         if depth > INCLUDE_DEPTH:
             return
+        match = around
         for number, keyword, value in settings(self.texts.get(path, "")):
             if keyword == "include":
                 for name in self._included(value):
-                    yield from self._lines(name, depth + 1)
-            else:
-                yield Line(path, number, keyword, value)
+                    yield from self._lines(name, depth + 1, match)
+                continue
+            if keyword == "match":
+                match = f"{around} {value}".strip()
+            yield Line(path, number, keyword, value, match)
 
     def _included(self, value: str) -> list[Path]:
         """sshd expands each pattern by itself and reads its files in the order of their names."""
@@ -231,6 +247,46 @@ def find_conflicts(
                 break
         conflicts.append(Conflict(user, shown, " ".join(found), " ".join(values), place))
     return conflicts
+
+
+def find_exceptions(
+    configuration: Configuration,
+    own: Mapping[Path, str],
+    default: Effective,
+    evaluate: Callable[[Configuration], Effective],
+) -> list[Conflict]:
+    """Where a Match block of another file sets for some what ours want otherwise for everyone.
+
+    Whom the block means cannot be listed (an address, a group), so its lines are judged as if they were for all.
+    Accounts named literally are left to `find_conflicts`, which asks sshd about each.
+    """
+    own = {path: re.split(r"(?im)^\s*match\b", text)[0] for path, text in own.items()}
+    ours = f"Include {' '.join(map(str, own))}\n"
+    lines = [line for line in configuration.lines() if line.match and line.keyword != "match" and line.path not in own]
+    lines = [line for line in lines if not literal_users(line.match)]
+    wanted = {}
+    if own and lines:
+        alone = evaluate(Configuration({MAIN: ours, **own}))
+        wanted = promises(alone, default, promised_keywords(own.values(), ""))
+    conflicts = []
+    for line in lines:
+        for keyword, values in wanted.items():
+            if line.keyword in CAUSES.get(keyword, {keyword}):
+                block = f"Match all\n{line.keyword} {line.value}\n"
+                found = evaluate(Configuration({MAIN: ours + block, **own})).get(keyword, [])
+                # To forbid somebody more than everybody breaks no promise.
+                if found != values and not (found == ["no"] and keyword in FORBIDDEN_BY_NO):
+                    who = f"those of Match {line.match}"
+                    conflicts.append(Conflict(who, line.keyword, " ".join(found), " ".join(values), line.place))
+    return conflicts
+
+
+def literal_users(match: str) -> list[str]:
+    """The accounts that a Match line means, where it names them and asks for nothing else; else none."""
+    words = match.split()
+    if len(words) != 2 or words[0].lower() != "user" or set(words[1]) & set("*?!"):
+        return []
+    return words[1].split(",")
 
 
 def matched_users(configuration: Configuration) -> set[str]:

@@ -400,20 +400,18 @@ def make_plan(request: dict) -> Plan:
         write.append(main_file)
         configuration = sshd.Configuration.read({**overlay, sshd.MAIN: main_file.content.decode()})
 
-    conflicts = []
+    found = []
     login = [request["login_user"]] if request["login_user"] else []
-    seen = set()
     for user in sorted({*users, *login, *sshd.matched_users(configuration), "root"}):
         wanted = sshd.promises(evaluate(alone, user, connection), default, sshd.promised_keywords(texts.values(), user))
 
         def judge(candidate: sshd.Configuration, user: str = user) -> sshd.Effective:
             return evaluate(candidate, user, connection)
 
-        for conflict in sshd.find_conflicts(user, wanted, configuration, texts, judge) if texts else []:
-            # One line that wins for everybody is one problem.
-            if (conflict.keyword, conflict.place) not in seen:
-                seen.add((conflict.keyword, conflict.place))
-                conflicts.append(conflict)
+        found += sshd.find_conflicts(user, wanted, configuration, texts, judge) if texts else []
+    found += sshd.find_exceptions(configuration, texts, default, lambda other: evaluate(other, "root", connection))
+    # One line that wins for everybody is one problem; the first that it was seen for is named.
+    conflicts = list({(conflict.keyword, conflict.place): conflict for conflict in reversed(found)}.values())[::-1]
 
     for entry in keys:
         write += _key_file(entry, evaluate(configuration, entry["user"], connection))

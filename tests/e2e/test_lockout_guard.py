@@ -158,6 +158,15 @@ def test_what_cannot_work_is_refused_before_any_change(
             "/etc/ssh/sshd_config.d/90-own.conf line 2",
         ),
         (
+            "groupadd sftponly; printf 'Match Group sftponly\\nPasswordAuthentication yes\\n'"
+            " > /etc/ssh/sshd_config.d/50-sftp.conf",
+            "for those of Match Group sftponly comes from /etc/ssh/sshd_config.d/50-sftp.conf line 2",
+        ),
+        (
+            "printf 'Match Address 10.0.0.0/8\\n  PasswordAuthentication yes\\n' >> /etc/ssh/sshd_config",
+            "for those of Match Address 10.0.0.0/8 comes from /etc/ssh/sshd_config line",
+        ),
+        (
             "mkdir /etc/ssh/more; echo 'kbdinteractiveauthentication=yes' > /etc/ssh/more/x;"
             "echo 'Include more/*' > /etc/ssh/sshd_config.d/00-a.conf",
             "/etc/ssh/more/x line 1",
@@ -180,6 +189,15 @@ def test_a_file_that_comes_later_does_not_overrule(host: Host) -> None:
     host.execute("echo 'PasswordAuthentication yes' > /etc/ssh/sshd_config.d/50-cloud-init.conf")
     assert not harden(host).failed
     assert checks(host)["keys_only"] == "pass"
+
+
+def test_a_match_block_may_forbid_more_than_the_role_does(host: Host) -> None:
+    host.execute(
+        "groupadd sftponly; printf 'Match Group sftponly\\n  ForceCommand internal-sftp\\n  AllowTcpForwarding no\\n'"
+        " > /etc/ssh/sshd_config.d/50-sftp.conf"
+    )
+    assert not harden(host).failed
+    assert set(checks(host).values()) == {"pass"}
 
 
 def test_a_main_file_without_include_gets_one(host: Host) -> None:

@@ -89,6 +89,54 @@ def test_the_line_to_remove_is_the_last_that_gives_the_value() -> None:
     assert sshd.find_conflicts("alice", {"usepam": ["yes"]}, configuration, [own], evaluate) == []
 
 
+def for_all(configuration: sshd.Configuration) -> sshd.Effective:
+    """A stand-in for sshd where `Match all` is the only block: it wins over what stands outside of blocks."""
+    effective: sshd.Effective = {}
+    for line in sorted(configuration.lines(), key=lambda line: not line.match):
+        effective.setdefault(line.keyword, [line.value])
+    return effective
+
+
+@pytest.mark.parametrize(
+    ("match", "setting", "found"),
+    [
+        ("Group sftponly", "PasswordAuthentication yes", True),
+        ("Address 10.0.0.0/8", "PasswordAuthentication yes", True),
+        ("User alice,b*", "PasswordAuthentication yes", True),
+        ("User alice Address 10.0.0.0/8", "PasswordAuthentication yes", True),
+        ("Group sftponly", "ChallengeResponseAuthentication yes", True),
+        ("Group sftponly", "X11UseLocalhost no", True),
+        # sshd itself is asked about an account that is named.
+        ("User alice,bob", "PasswordAuthentication yes", False),
+        # What everybody gets, what nobody is promised, and what forbids more.
+        ("Group sftponly", "PasswordAuthentication no", False),
+        ("Group sftponly", "ChrootDirectory /srv", False),
+        ("Group sftponly", "AllowTcpForwarding no", False),
+    ],
+)
+def test_a_foreign_match_block_may_not_undo_a_promise(match: str, setting: str, found: bool) -> None:
+    promise = (
+        "PasswordAuthentication no\nKbdInteractiveAuthentication no\nX11UseLocalhost yes\nAllowTcpForwarding local\n"
+    )
+    own = {DROP_INS / "00.conf": promise, DROP_INS / "01.conf": "Match User bob\nBanner /b\n"}
+    configuration = sshd.Configuration(
+        {
+            MAIN: f"Include {DROP_INS}/*.conf\n",
+            **own,
+            DROP_INS / "50.conf": f"Match {match}\n  Include more/*\n",
+            Path("/etc/ssh/more/a"): f"{setting}\n",
+        }
+    )
+
+    def judge(candidate: sshd.Configuration) -> sshd.Effective:
+        effective = for_all(candidate)
+        old = effective.get("challengeresponseauthentication")
+        return effective | ({"kbdinteractiveauthentication": old} if old else {})
+
+    places = [conflict.place for conflict in sshd.find_exceptions(configuration, own, {}, judge)]
+    assert places == (["/etc/ssh/more/a line 1"] if found else [])
+
+
 def test_accounts_of_match_lines() -> None:
     configuration = configured(
         "Match User alice,b* Address 10.0.0.0/8\nMatch Group g\nMatch Address 1.1.1.1 User carol\n"
