@@ -8,7 +8,7 @@ from pathlib import Path
 from dlhost.errors import ExitCode
 from dlhost.operations.run import Finished, Outside, Request, conclude, execute
 from dlhost.render import documents
-from dlhost.values.run import HostStatus
+from dlhost.values.run import HostStatus, RunReport
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,20 +17,23 @@ class Provisioned:
 
     finished: Finished
     log: Path
+    exit_code: ExitCode
     next_steps: tuple[str, ...]
-
-    @property
-    def exit_code(self) -> ExitCode:
-        return self.finished.report.exit_code
 
 
 def provision(request: Request, outside: Outside) -> Provisioned:
     """Run the site playbook; every error that `execute` raises passes through."""
     finished = execute(request, outside)
-    steps = next_steps(finished)
-    document = documents.run_document(finished.record, finished.report, steps)
-    path = conclude(finished, finished.report.exit_code, document)
-    return Provisioned(finished, path, steps)
+    code, steps = exit_code(finished.report), next_steps(finished)
+    document = documents.run_document(finished.record, finished.report, code, steps)
+    return Provisioned(finished, conclude(finished, code, document), code, steps)
+
+
+def exit_code(report: RunReport) -> ExitCode:
+    """A run that went well is not the end of it where the inventory names another SSH port than the host has."""
+    if report.exit_code is ExitCode.DONE and any(host.moved_to_port for host in report.hosts):
+        return ExitCode.USER_MUST_ACT
+    return report.exit_code
 
 
 def next_steps(finished: Finished) -> tuple[str, ...]:

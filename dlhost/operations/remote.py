@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 
-from dlhost.adapters import inventory_source, openssh, vault
+from dlhost.adapters import inventory_source, openssh, runner, vault
 from dlhost.errors import ExitCode, UsageError
 from dlhost.values.inventory import Connection, Host
 
@@ -47,7 +47,7 @@ def _connection(inventory: str, name: str, ask: Ask) -> Connection:
     host = _one(inventory_source.load(location, password, (name,) if name else ()).hosts)
     if host.connection.transport != "ssh":
         raise UsageError(f"{host.name} is reached by {host.connection.transport}, not by SSH.")
-    return host.connection
+    return openssh.connection_that_answers(host, runner.control_path_dir())
 
 
 def _one(hosts: Sequence[Host]) -> Host:

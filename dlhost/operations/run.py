@@ -244,7 +244,8 @@ def _run(
         )
     ran = report(events, reached, check=request.check, interrupted=interrupted)
     by_name = {host.host: host for host in ran.hosts} | {name: _lost(probe) for name, probe in lost.items()}
-    hosts = tuple(by_name[host.name] for host in inventory.hosts)
+    answered = {probe.host: probe.port for probe in probes}
+    hosts = tuple(_with_port(by_name[host.name], host, answered[host.name]) for host in inventory.hosts)
     return Finished(record, replace(ran, hosts=hosts, complete=ran.complete or not reached), tuple(events))
 
 
@@ -289,6 +290,15 @@ def _require_consent(probes: Sequence[Probe], request: Request, outside: Outside
         raise RefusedError("\n".join([*wanted, "Nobody is here to agree to this; say --yes if you do."]))
     if not outside.confirm("\n".join([*wanted, "Go on?"])):
         raise RefusedError("Nothing was changed.")
+
+
+def _with_port(report: HostReport, host: Host, answered: int | None) -> HostReport:
+    """The report with the port that the inventory should name: the run moved SSH there, or an earlier one did."""
+    own = host.connection.port or 22
+    # Where the inventory names the port that it wants, the host is what has to follow.
+    earlier = answered if host.variables.get("ssh_hardening_port") != own else None
+    now = report.moved_to_port or earlier
+    return replace(report, moved_to_port=now if now != own else None)
 
 
 def _lost(probe: Probe) -> HostReport:

@@ -21,10 +21,10 @@ DRIFT_WORDS = {
 }
 
 
-def run_document(record: RunRecord, report: RunReport, next_steps: Sequence[str]) -> dict[str, Any]:
+def run_document(record: RunRecord, report: RunReport, code: ExitCode, next_steps: Sequence[str]) -> dict[str, Any]:
     """The result of `dlhost provision`."""
     return {
-        **_head(record, report.exit_code),
+        **_head(record, code),
         "check": report.check,
         "complete": report.complete and not report.interrupted,
         "hosts": [_host(host, {status: status.value for status in RoleStatus}) for host in report.hosts],

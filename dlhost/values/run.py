@@ -162,7 +162,7 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class HostReport:
-    """One host of a run. `moved_to_port` is the SSH port it listens on now, where the run changed it."""
+    """One host of a run. `moved_to_port` is the SSH port it listens on now, where the inventory says another."""
 
     host: str
     status: HostStatus
@@ -240,7 +240,7 @@ def _host(name: str, ended: list[TaskEnded], stats: Stats | None) -> HostReport:
         roles=tuple(_role(role, [event for event in ended if event.role == role], failure) for role in roles),
         checks=tuple(check for event in ended for check in event.checks),
         failure=failure,
-        moved_to_port=next((event.facts["ansible_port"] for event in ended if "ansible_port" in event.facts), None),
+        moved_to_port=next((int(event.facts["ansible_port"]) for event in ended if "ansible_port" in event.facts), None),
     )
 
 

@@ -249,11 +249,15 @@ def test_a_foreign_file_that_wins(dlhost: Installed, rig: Host) -> None:
 def test_the_port_moves_and_every_command_follows(dlhost: Installed) -> None:
     set_variable(dlhost, "ssh_hardening_port: 2222")
     moved = dlhost.run("provision", "-i", "rig")
-    assert moved.returncode == 0, moved.stdout
+    assert moved.returncode == 6, moved.stdout
     assert "set ansible_port: 2222 in the inventory" in moved.stdout
     # The inventory still says 22: the host is found all the same.
-    assert dlhost.document("provision", "-i", "rig")["hosts"][0]["changed"] == 0
+    again = dlhost.document("provision", "-i", "rig")
+    assert (again["exit_code"], again["hosts"][0]["changed"]) == (6, 0)
+    assert dlhost.run("drift", "-i", "rig").returncode == 0
+    assert dlhost.run("ssh", "-i", "rig", "--", "true").returncode == 0
     set_variable(dlhost, "ssh_hardening_port: 2222\nansible_port: 2222")
+    assert dlhost.run("provision", "-i", "rig").returncode == 0
     assert dlhost.run("drift", "-i", "rig").returncode == 0
     assert dlhost.run("ssh", "-i", "rig", "--", "true").returncode == 0
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from dlhost.adapters import state
+from dlhost.adapters import openssh, state
 from dlhost.errors import ExitCode
 from dlhost.values.checks import Check, CheckResult
 from dlhost.values.preflight import Contact, Probe
@@ -246,14 +247,59 @@ def test_one_of_two_hosts_lost_is_code_four_and_the_other_is_done(world: World, 
     assert "Connection refused" in hosts["alpha"]["failure"]["message"]
 
 
-def test_a_port_that_moved_is_handed_on_and_named(world: World) -> None:
-    world.probes = {"alpha": replace(world._probe("alpha"), port=2222)}
+def test_a_run_that_moved_the_port_leaves_the_inventory_to_the_user(world: World) -> None:
     world.events = (ended("alpha", facts={"ansible_port": 2222}), ended("beta"), stats())
 
     result = world("provision", *RIG)
 
+    assert result.exit_code == ExitCode.USER_MUST_ACT
+    assert "SSH on alpha moved: set ansible_port: 2222 in the inventory." in " ".join(result.stdout.split())
+    assert state.records("rig")[0].exit_code == ExitCode.USER_MUST_ACT
+
+
+def test_a_port_that_moved_earlier_is_handed_on_and_named_again(world: World) -> None:
+    world.probes = {"alpha": replace(world._probe("alpha"), port=2222)}
+
+    result = world("provision", *RIG, "--json")
+
+    document = json.loads(result.stdout)
     assert world.runs[0].ports == {"alpha": 2222}
-    assert "SSH on alpha moved: set ansible_port: 2222" in " ".join(result.stdout.split())
+    assert (result.exit_code, document["exit_code"], document["hosts"][0]["moved_to_port"]) == (6, 6, 2222)
+    assert document["next_steps"][0] == "SSH on alpha moved: set ansible_port: 2222 in the inventory."
+    assert (world("drift", *RIG).exit_code, world("verify", *RIG).exit_code) == (0, 0)
+
+
+@pytest.mark.parametrize("events", [ALL_WELL, (ended("alpha", facts={"ansible_port": 2222}), *ALL_WELL)])
+def test_an_inventory_that_names_the_new_port_already_needs_no_act(
+    world: World, rig: Path, events: tuple[Event, ...]
+) -> None:
+    write(rig / "host_vars" / "alpha.yml", "ansible_port: 2222\nssh_hardening_port: 2222\n")
+    world.probes = {"alpha": replace(world._probe("alpha"), port=22)}
+    world.events = events
+
+    assert world("provision", *RIG).exit_code == ExitCode.DONE
+
+
+def test_a_failure_counts_for_more_than_a_moved_port(world: World) -> None:
+    world.events = (ended("alpha", facts={"ansible_port": 2222}), *FAILED)
+
+    assert world("provision", *RIG).exit_code == ExitCode.TASK_FAILED
+
+
+def test_a_shell_is_opened_on_the_port_that_answers(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    commands: list[Sequence[str]] = []
+
+    def run(command: Sequence[str]) -> int:
+        commands.append(command)
+        return 0
+
+    monkeypatch.setattr(openssh, "connection_that_answers", lambda host, _: replace(host.connection, port=2222))
+    monkeypatch.setattr(openssh, "run_interactively", run)
+
+    assert world("ssh", *RIG, "--host", "alpha").exit_code == ExitCode.DONE
+    assert world("tunnel", *RIG, "--host", "alpha", "-L", "1:h:1").exit_code == ExitCode.DONE
+    assert len(commands) == 2
+    assert all("Port=2222" in command for command in commands)
 
 
 REFUSED: list[tuple[dict[str, str], tuple[str, ...], str]] = [
