@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from benchmarks.end_state import TIMEZONE
 from dlhost.adapters import container as engine
-from dlhost.adapters import inventory_source, openssh, vault
+from dlhost.adapters import inventory_source, openssh
 from dlhost.operations.init import write
 from dlhost.values.new_inventory import NewInventory, Profile
 
@@ -105,7 +105,7 @@ class Estate:
         first = hosts[0]
         new = NewInventory(name, first.address, USER, profile=Profile.CPU_ONLY, settings=self._settings)
         location = inventory_source.own_location(name)
-        write(location, new, first.host_keys)
+        begun = write(location, new, first.host_keys)
         own_keys = location.path / ".ssh" / "known_hosts"
         own_keys.write_text(_known_hosts((host.name, host) for host in hosts))
         _write_hosts(location.path / "hosts.yml", {host.name: self._variables(host, own_keys) for host in hosts})
@@ -128,7 +128,7 @@ class Estate:
             name=name,
             hosts=hosts,
             directory=location.path,
-            vault_password_file=vault.password_file(name),
+            vault_password_file=begun.vault_password,
             plain=peers / "hosts.yml",
             pyinfra=peers / "inventory.py",
             known_hosts=known_hosts,

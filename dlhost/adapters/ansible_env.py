@@ -9,6 +9,7 @@ from pathlib import Path
 
 from dlhost.adapters.xdg import cache_directory
 
+VAULT_PASSWORD_FILE = "DLHOST_VAULT_PASSWORD_FILE"  # noqa: S105  a variable's name
 CONFIG = Path(__file__).with_name("ansible.cfg")
 
 
@@ -28,7 +29,12 @@ def isolated_environment(control_path_dir: Path) -> dict[str, str]:
 
 
 def isolate_this_process() -> None:
-    """Apply the same before this process imports Ansible, which reads its settings once, at import."""
+    """Apply the same before this process imports Ansible, which reads its settings once, at import.
+
+    The one ANSIBLE_* that dlhost honours stays, under our name: an inventory has one vault password, before and after.
+    """
+    if not os.environ.get(VAULT_PASSWORD_FILE) and (named := os.environ.get("ANSIBLE_VAULT_PASSWORD_FILE")):
+        os.environ[VAULT_PASSWORD_FILE] = named
     for name in [name for name in os.environ if name.startswith("ANSIBLE_")]:
         del os.environ[name]
     os.environ["ANSIBLE_CONFIG"] = str(CONFIG)

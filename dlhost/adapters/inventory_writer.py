@@ -45,18 +45,18 @@ def write(location: Location, files: Mapping[str, str]) -> None:
         raise UsageError(f"{location.path} cannot be written: {error.strerror}.") from None
 
 
-def new_vault_password(inventory: str) -> vault.VaultPassword:
-    """The vault password of a new inventory, kept where `dlhost` and the user find it; an earlier one is kept."""
-    path = vault.password_file(inventory)
-    if not path.exists():
+def new_vault_password(location: Location) -> vault.VaultPassword:
+    """The vault password of a new inventory, where `dlhost` and the user find it; one that is there is kept."""
+    path = vault.password_file(location)
+    if vault.named_password_file() is None and not path.exists():
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         # Whole or not at all: an empty file would be taken for the password.
-        staged = path.with_name(f".{inventory}.writing")
+        staged = path.with_name(f".{path.name}.writing")
         staged.unlink(missing_ok=True)
         staged.touch(mode=0o600)
         staged.write_text(new_secret() + "\n", encoding="utf-8")
         staged.replace(path)
-    return vault.find_password(inventory, None)
+    return vault.find_password(location, None)
 
 
 def new_secret() -> str:

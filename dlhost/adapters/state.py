@@ -12,17 +12,18 @@ from typing import Any
 
 from dlhost.adapters.xdg import state_directory
 from dlhost.errors import RefusedError, UsageError
+from dlhost.values.inventory import Location
 from dlhost.values.record import RunRecord, record_document, record_from
 
 
 @contextmanager
-def locked(inventory: str, record: RunRecord) -> Iterator[None]:
-    """Hold the inventory for one run; the kernel lets go of it when the process ends, however it ends.
+def locked(record: RunRecord) -> Iterator[None]:
+    """Hold the record's inventory for one run; the kernel lets go of it when the process ends, however it ends.
 
     Raises:
         RefusedError: Another run holds it; the message names its owner and start.
     """
-    path = _runs(inventory) / "lock"
+    path = _runs(record.key) / "lock"
     with path.open("a+", encoding="utf-8") as stream:
         path.chmod(0o600)
         try:
@@ -30,7 +31,7 @@ def locked(inventory: str, record: RunRecord) -> Iterator[None]:
         except BlockingIOError:
             stream.seek(0)
             raise RefusedError(
-                f"Inventory {inventory} is in use: {stream.read().strip() or 'another run is starting'}. "
+                f"Inventory {record.inventory} is in use: {stream.read().strip() or 'another run is starting'}. "
                 "Wait for it to end, or stop it."
             ) from None
         stream.truncate(0)
@@ -42,39 +43,39 @@ def locked(inventory: str, record: RunRecord) -> Iterator[None]:
 
 def save_record(record: RunRecord) -> Path:
     """Write or overwrite a run's record; returns its path."""
-    path = _runs(record.inventory) / f"{record.id}.json"
+    path = _runs(record.key) / f"{record.id}.json"
     _write_private(path, json.dumps(record_document(record), indent=1, ensure_ascii=False) + "\n")
     return path
 
 
 def save_log(record: RunRecord, text: str) -> Path:
     """Write a run's full text log beside its record; returns its path."""
-    path = _runs(record.inventory) / f"{record.id}.log"
+    path = _runs(record.key) / f"{record.id}.log"
     _write_private(path, text)
     return path
 
 
 def read_log(record: RunRecord) -> str:
     """A run's full text log; empty where it never got one."""
-    path = _runs(record.inventory) / f"{record.id}.log"
+    path = _runs(record.key) / f"{record.id}.log"
     return path.read_text(encoding="utf-8") if path.exists() else ""
 
 
-def records(inventory: str) -> list[RunRecord]:
+def records(location: Location) -> list[RunRecord]:
     """An inventory's runs, oldest first."""
-    return [_read_record(path) for path in sorted(_runs(inventory).glob("*.json"))]
+    return [_read_record(path) for path in sorted(_runs(location.key).glob("*.json"))]
 
 
-def record(inventory: str, run_id: str) -> RunRecord:
+def record(location: Location, run_id: str) -> RunRecord:
     """One run by its id or an unambiguous beginning of it.
 
     Raises:
         UsageError: There is none, or more than one.
     """
-    found = [path for path in sorted(_runs(inventory).glob("*.json")) if path.stem.startswith(run_id)]
+    found = [path for path in sorted(_runs(location.key).glob("*.json")) if path.stem.startswith(run_id)]
     if len(found) != 1:
         which = f"{len(found)} runs" if found else "no run"
-        raise UsageError(f"{which} of inventory {inventory} begin with {run_id}; `dlhost history list` shows them.")
+        raise UsageError(f"{which} of inventory {location.name} begin with {run_id}; `dlhost history list` shows them.")
     return _read_record(found[0])
 
 
@@ -86,9 +87,9 @@ def _read_record(path: Path) -> RunRecord:
         raise UsageError(f"{path} is not a run record of this version of dlhost. Move it away.") from None
 
 
-def _runs(inventory: str) -> Path:
+def _runs(key: str) -> Path:
     """The records of one inventory, which nobody else may read."""
-    directory = state_directory() / "runs" / inventory
+    directory = state_directory() / "runs" / key
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     directory.chmod(0o700)
     return directory

@@ -10,13 +10,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dlhost.adapters.ansible_env import isolate_this_process
+from dlhost.adapters.ansible_env import VAULT_PASSWORD_FILE, isolate_this_process
 from dlhost.adapters.xdg import config_directory
 from dlhost.errors import InventoryError
+from dlhost.values.inventory import Location
 
 HEADER = "$ANSIBLE_VAULT;"
-# Ansible's own name first: who has it set for ansible-playbook needs nothing more for dlhost.
-VARIABLES = ("DLHOST_VAULT_PASSWORD_FILE", "ANSIBLE_VAULT_PASSWORD_FILE")
+# Ours first. Who has Ansible's set for ansible-playbook needs nothing more for dlhost.
+VARIABLES = (VAULT_PASSWORD_FILE, "ANSIBLE_VAULT_PASSWORD_FILE")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,27 +28,33 @@ class VaultPassword:
     source: Path | None = None
 
 
-def password_file(inventory: str) -> Path:
-    """Where `dlhost init` puts the vault password of an inventory of its own."""
-    return config_directory() / "vault-passwords" / inventory
+def password_file(location: Location) -> Path:
+    """Where `dlhost init` puts the vault password of an inventory, unless the environment names a file."""
+    return config_directory() / "vault-passwords" / location.key
 
 
-def find_password(inventory: str, ask: Callable[[str], str] | None) -> VaultPassword:
+def named_password_file() -> Path | None:
+    """The file or script that the environment names."""
+    named = next((Path(os.environ[name]) for name in VARIABLES if os.environ.get(name)), None)
+    return named.expanduser().absolute() if named else None
+
+
+def find_password(location: Location, ask: Callable[[str], str] | None) -> VaultPassword:
     """The vault password: of a file or script that the environment names, of dlhost's own file, or asked for.
 
     Raises:
         InventoryError: There is none, or others can read its file.
     """
-    named = next((Path(os.environ[name]) for name in VARIABLES if os.environ.get(name)), None)
-    path = (named or password_file(inventory)).expanduser().absolute()
+    named = named_password_file()
+    path = named or password_file(location)
     if named is not None or path.exists():
         return VaultPassword(_read_password(path), path)
     if ask is None:
         raise InventoryError(
-            f"The vault of inventory {inventory} needs its password. Put it into {path} (mode 0600), "
+            f"The vault of inventory {location.name} needs its password. Put it into {path} (mode 0600), "
             f"or name a file or script in {VARIABLES[0]}."
         )
-    return VaultPassword(ask(f"Vault password of inventory {inventory}"))
+    return VaultPassword(ask(f"Vault password of inventory {location.name}"))
 
 
 def is_encrypted(text: str) -> bool:

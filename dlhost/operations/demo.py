@@ -64,7 +64,7 @@ def destroy() -> bool:
     if location.path.exists():
         shutil.rmtree(location.path)
         removed = True
-    vault.password_file(NAME).unlink(missing_ok=True)
+    vault.password_file(location).unlink(missing_ok=True)
     return removed
 
 

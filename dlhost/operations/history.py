@@ -11,20 +11,20 @@ from dlhost.values.record import RunRecord
 
 def runs(inventory: str) -> list[RunRecord]:
     """Every run, oldest first."""
-    return state.records(inventory_source.find(inventory).name)
+    return state.records(inventory_source.find(inventory))
 
 
 def show(inventory: str, run_id: str) -> tuple[RunRecord, str]:
     """One run and its log, which is empty where the run was killed or refused before it began."""
-    name = inventory_source.find(inventory).name
-    record = state.record(name, run_id)
+    location = inventory_source.find(inventory)
+    record = state.record(location, run_id)
     return record, state.read_log(record)
 
 
 def difference(inventory: str, first: str, second: str) -> list[str]:
     """What came out differently, one line each: thing, first outcome, second outcome."""
-    name = inventory_source.find(inventory).name
-    one, other = (dict(_outcomes(state.record(name, run).report)) for run in (first, second))
+    location = inventory_source.find(inventory)
+    one, other = (dict(_outcomes(state.record(location, run).report)) for run in (first, second))
     return [
         f"{thing}: {one.get(thing, 'not run')} → {other.get(thing, 'not run')}"
         for thing in dict.fromkeys([*one, *other])

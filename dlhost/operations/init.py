@@ -64,7 +64,7 @@ def write(
     location: Location, new: NewInventory, host_keys: Sequence[str], extra_files: Mapping[str, str] | None = None
 ) -> Begun:
     """Write the inventory's files; the host keys are trusted."""
-    password = inventory_writer.new_vault_password(new.name)
+    password = inventory_writer.new_vault_password(location)
     schemas = content.role_schemas()
     secrets = {name: inventory_writer.new_secret() for name in secret_names(schemas)}
     files = {
@@ -80,7 +80,7 @@ def write(
         **(extra_files or {}),
     }
     inventory_writer.write(location, files)
-    return Begun(location, vault.password_file(new.name), tuple(secrets), ())
+    return Begun(location, password.source or vault.password_file(location), tuple(secrets), ())
 
 
 def secret_names(schemas: Sequence[RoleSchema]) -> list[str]:

@@ -17,7 +17,7 @@ def overview() -> list[dict[str, Any]]:
         {
             "name": location.name,
             "path": str(location.path),
-            "last_run": _last_run(state.records(location.name)),
+            "last_run": _last_run(state.records(location)),
         }
         for location in inventory_source.locations()
     ]
@@ -27,7 +27,7 @@ def show(name: str, ask: Callable[[str], str] | None) -> dict[str, Any]:
     """One inventory as JSON types, its secrets hidden."""
     location = inventory_source.find(name)
     needed = inventory_source.needs_vault_password(location)
-    password = vault.find_password(location.name, ask) if needed else None
+    password = vault.find_password(location, ask) if needed else None
     inventory = inventory_source.load(location, password)
     hide = redaction(secret_texts(inventory, {}, content.role_schemas()))
     return {

@@ -43,7 +43,7 @@ def tunnel(inventory: str, host: str, forwards: Sequence[str], ask: Ask) -> int:
 def _connection(inventory: str, name: str, ask: Ask) -> Connection:
     location = inventory_source.find(inventory)
     needed = inventory_source.needs_vault_password(location)
-    password = vault.find_password(location.name, ask) if needed else None
+    password = vault.find_password(location, ask) if needed else None
     host = _one(inventory_source.load(location, password, (name,) if name else ()).hosts)
     if host.connection.transport != "ssh":
         raise UsageError(f"{host.name} is reached by {host.connection.transport}, not by SSH.")

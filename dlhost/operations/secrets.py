@@ -58,7 +58,7 @@ def check(name: str, ask: Ask) -> list[str]:
     location = inventory_source.find(name)
     path = location.directory / VAULT
     needed = inventory_source.needs_vault_password(location)
-    password = vault.find_password(location.name, ask) if needed else None
+    password = vault.find_password(location, ask) if needed else None
     inventory = inventory_source.load(location, password)
     schemas = content.role_schemas()
     require_valid(inventory, schemas, redaction(secret_texts(inventory, {}, schemas)))
@@ -110,9 +110,9 @@ def _open(name: str, ask: Ask) -> tuple[Location, vault.VaultPassword, str]:
     location = inventory_source.find(name)
     path = location.directory / VAULT
     if path.exists():
-        password = vault.find_password(location.name, ask)
+        password = vault.find_password(location, ask)
         return location, password, vault.decrypt(path.read_text(encoding="utf-8"), password, str(path))
-    return location, inventory_writer.new_vault_password(location.name), vault_text({})
+    return location, inventory_writer.new_vault_password(location), vault_text({})
 
 
 def _parse(text: str) -> dict[str, str]:

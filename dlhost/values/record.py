@@ -13,7 +13,9 @@ RUNNING = "running"
 
 @dataclass(frozen=True, slots=True)
 class RunRecord:
-    """`state` is running, done, interrupted, refused or failed (dlhost itself did).
+    """`key` is the inventory's (values/inventory.py), under which the record is kept.
+
+    `state` is running, done, interrupted, refused or failed (dlhost itself did).
 
     A record that stays at running is of a run that was killed.
 
@@ -31,6 +33,7 @@ class RunRecord:
     ended: datetime | None = None
     exit_code: int | None = None
     report: Mapping[str, Any] = field(default_factory=dict)
+    key: str = ""
 
 
 def run_id(moment: datetime) -> str:

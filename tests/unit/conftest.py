@@ -26,6 +26,7 @@ def _own_directories(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name)
     # Set and unset again at the end, whatever the wrapper does to its own process.
     monkeypatch.setenv("ANSIBLE_CONFIG", "")
+    monkeypatch.setenv("DLHOST_VAULT_PASSWORD_FILE", "")
     for name in ("config", "state", "cache"):
         monkeypatch.setenv(f"XDG_{name.upper()}_HOME", str(tmp_path / name))
     runtime = tmp_path / "runtime"

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from dlhost.adapters import openssh, state
+from dlhost.adapters import inventory_source, openssh, state
 from dlhost.errors import ExitCode
 from dlhost.values.checks import Check, CheckResult
 from dlhost.values.preflight import Contact, Probe
@@ -165,7 +165,7 @@ def test_how_a_run_ends(
     result = world(command, *RIG, *(["--json"] if as_json else []))
 
     assert result.exit_code == code, result.output
-    (record,) = state.records("rig")
+    (record,) = state.records(inventory_source.find("rig"))
     assert (record.state, record.exit_code, record.operation) == ("done", code, command)
     if not as_json:
         assert said in result.stdout
@@ -195,7 +195,7 @@ def test_an_interrupted_run_says_so_and_keeps_what_it_saw(world: World) -> None:
     assert result.exit_code == ExitCode.INTERRUPTED
     assert "Interrupted" in result.stdout
     assert "finishes what was interrupted" in result.stdout
-    (record,) = state.records("rig")
+    (record,) = state.records(inventory_source.find("rig"))
     assert (record.state, record.exit_code) == ("interrupted", 130)
 
 
@@ -207,7 +207,7 @@ def test_an_interrupt_that_ends_the_run_at_once_is_recorded(world: World, comman
 
     assert (result.exit_code, result.stdout) == (ExitCode.INTERRUPTED, "")
     assert "Interrupted." in result.stderr
-    (record,) = state.records("rig")
+    (record,) = state.records(inventory_source.find("rig"))
     assert (record.state, record.exit_code) == ("interrupted", 130)
     assert set(world.closed) == {"alpha", "beta"}
 
@@ -218,7 +218,7 @@ def test_a_run_that_met_a_bug_is_no_longer_running(world: World) -> None:
     with pytest.raises(ZeroDivisionError):
         world("provision", *RIG)
 
-    (record,) = state.records("rig")
+    (record,) = state.records(inventory_source.find("rig"))
     assert (record.state, record.exit_code) == ("failed", 1)
 
 
@@ -254,7 +254,7 @@ def test_a_run_that_moved_the_port_leaves_the_inventory_to_the_user(world: World
 
     assert result.exit_code == ExitCode.USER_MUST_ACT
     assert "SSH on alpha moved: set ansible_port: 2222 in the inventory." in " ".join(result.stdout.split())
-    assert state.records("rig")[0].exit_code == ExitCode.USER_MUST_ACT
+    assert state.records(inventory_source.find("rig"))[0].exit_code == ExitCode.USER_MUST_ACT
 
 
 def test_a_port_that_moved_earlier_is_handed_on_and_named_again(world: World) -> None:
@@ -333,7 +333,7 @@ def test_a_host_that_must_not_be_touched_is_refused_before_anything_is_changed(
     assert (world.runs, result.stdout) == ([], "")
     assert re.search(said, result.stderr, re.DOTALL), result.stderr
     assert "alpha" in result.stderr
-    (record,) = state.records("rig")
+    (record,) = state.records(inventory_source.find("rig"))
     assert (record.state, record.exit_code) == ("refused", 5)
 
 
@@ -377,7 +377,7 @@ def test_consent_asked_for_at_a_terminal(world: World, answer: str, code: int) -
 
     assert result.exit_code == code, result.output
     assert len(world.runs) == (code == 0)
-    assert state.records("rig")[0].state == {0: "done", 5: "refused", 130: "interrupted"}[code]
+    assert state.records(inventory_source.find("rig"))[0].state == {0: "done", 5: "refused", 130: "interrupted"}[code]
 
 
 def test_the_end_of_the_terminals_input_at_a_password_is_an_interrupt(
@@ -390,7 +390,7 @@ def test_the_end_of_the_terminals_input_at_a_password_is_an_interrupt(
     monkeypatch.setattr("getpass.getpass", closed)
 
     assert world("provision", *RIG).exit_code == ExitCode.INTERRUPTED
-    assert state.records("rig")[0].state == "interrupted"
+    assert state.records(inventory_source.find("rig"))[0].state == "interrupted"
 
 
 def test_the_sudo_password_is_asked_once_and_reaches_ansible(world: World) -> None:
@@ -619,7 +619,7 @@ def test_the_command_lines_of_runs_are_recorded_without_the_values_of_variables(
         assert world("provision", *RIG, *spelling).exit_code == ExitCode.DONE
         assert world.runs[-1].extra_vars == {"portal_password": "hunter2x"}
 
-    recorded = [record.arguments for record in state.records("rig")]
+    recorded = [record.arguments for record in state.records(inventory_source.find("rig"))]
     assert len(recorded) == len(spellings)
     assert all("hunter2x" not in word for words in recorded for word in words)
     assert all("portal_password" in words[-1] and words[-1].endswith("=…") for words in recorded)
@@ -629,7 +629,7 @@ def test_history_shows_lists_and_compares_runs(world: World) -> None:
     world("provision", *RIG)
     world.events = CHANGED
     world("drift", *RIG)
-    first, second = state.records("rig")
+    first, second = state.records(inventory_source.find("rig"))
 
     listed = world("history", "list", *RIG)
     assert [line.split()[3] for line in listed.stdout.splitlines()] == ["provision", "drift"]

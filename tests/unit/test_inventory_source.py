@@ -11,7 +11,7 @@ import pytest
 from dlhost.adapters import inventory_source, vault
 from dlhost.cli import options
 from dlhost.errors import ExitCode, InventoryError, UsageError
-from dlhost.values.inventory import Connection, Host, Inventory
+from dlhost.values.inventory import Connection, Host, Inventory, Location
 from tests.unit.world import World, write
 
 PASSWORD = vault.VaultPassword("correct horse")
@@ -189,7 +189,7 @@ def test_a_vault_without_its_password_says_where_to_put_it(world: World, rig: Pa
     result = world("provision", "-i", "rig")
 
     assert result.exit_code == ExitCode.USAGE
-    assert f"Put it into {vault.password_file('rig')} (mode 0600)" in result.stderr
+    assert f"Put it into {vault.password_file(inventory_source.find('rig'))} (mode 0600)" in result.stderr
     assert "DLHOST_VAULT_PASSWORD_FILE" in result.stderr
 
 
@@ -219,7 +219,7 @@ def test_a_vault_password_file_that_cannot_be_used(
     monkeypatch.setenv("DLHOST_VAULT_PASSWORD_FILE", str(path))
 
     with pytest.raises(InventoryError) as caught:
-        vault.find_password("rig", None)
+        vault.find_password(Location("rig", Path("/x")), None)
     assert str(caught.value) == message.format(path=path)
 
 
@@ -231,10 +231,10 @@ def test_a_vault_password_may_come_from_a_script_and_ours_comes_before_ansibles(
     monkeypatch.setenv("DLHOST_VAULT_PASSWORD_FILE", str(script))
     monkeypatch.setenv("ANSIBLE_VAULT_PASSWORD_FILE", "/nowhere")
 
-    assert vault.find_password("rig", None) == vault.VaultPassword("from script", script)
+    assert vault.find_password(Location("rig", Path("/x")), None) == vault.VaultPassword("from script", script)
     monkeypatch.delenv("DLHOST_VAULT_PASSWORD_FILE")
     with pytest.raises(InventoryError, match="/nowhere cannot be read: No such file"):
-        vault.find_password("rig", None)
+        vault.find_password(Location("rig", Path("/x")), None)
 
 
 @pytest.mark.parametrize(
@@ -266,3 +266,26 @@ def test_a_date_that_is_none_is_named_on_the_command_line_too(world: World) -> N
 
     assert result.exit_code == ExitCode.USAGE
     assert "-e birthday: the value is not valid YAML" in result.stderr
+
+
+def test_an_inventory_is_one_however_it_is_named(rig: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hosts = rig / "hosts.yml"
+    spellings = ("rig", "./inventories/rig", "inventories/rig/hosts.yml", str(hosts), f"{rig}/../rig")
+    found = [inventory_source.find(spelling) for spelling in spellings]
+    monkeypatch.chdir(rig)
+    found.append(inventory_source.find("hosts.yml"))
+
+    assert {location.name for location in found} == {"rig"}
+    assert len({location.key for location in found}) == 1
+    assert found[2].path == hosts
+
+
+def test_namesakes_are_kept_apart_and_the_users_own_has_the_plain_name(tmp_path: Path, rig: Path) -> None:
+    own = write(tmp_path / "config" / "dlhost" / "inventories" / "rig" / "hosts.yml", "all: {hosts: {a: }}\n")
+    other = write(tmp_path / "project" / "inventories" / "rig" / "hosts.yml", "all: {hosts: {a: }}\n")
+    keys = [inventory_source.find(str(path)).key for path in (own, own.parent, rig, other, other.parent)]
+
+    assert keys[:2] == ["rig", "rig"]
+    assert keys[3] == keys[4]
+    assert len(set(keys)) == 3
+    assert all(re.fullmatch(r"rig-[0-9a-f]{8}", key) for key in keys[2:])

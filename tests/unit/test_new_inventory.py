@@ -37,7 +37,7 @@ def test_a_new_inventory_is_one_that_ansible_and_we_can_read(scanned: World) -> 
 
     assert result.exit_code == ExitCode.DONE, result.output
     location = inventory_source.find("lab")
-    password = vault.find_password("lab", None)
+    password = vault.find_password(inventory_source.find("lab"), None)
     inventory = inventory_source.load(location, password)
     (host,) = inventory.hosts
     assert set(host.groups) == {"all", "gpu", "workspace"}
@@ -62,8 +62,8 @@ def test_what_is_private_is_private(scanned: World) -> None:
     path = inventory_source.find("lab").path
     assert mode(path / ".ssh") == 0o700
     assert mode(path / ".ssh" / "known_hosts") == 0o600
-    assert mode(vault.password_file("lab")) == 0o600
-    assert mode(vault.password_file("lab").parent) == 0o700
+    assert mode(vault.password_file(inventory_source.find("lab"))) == 0o600
+    assert mode(vault.password_file(inventory_source.find("lab")).parent) == 0o700
     assert (path / "group_vars" / "all" / "vault.yml").read_text().startswith("$ANSIBLE_VAULT;")
     assert (path / ".ssh" / "known_hosts").read_text() == f"lab {KEY.key}\n"
 
@@ -199,7 +199,9 @@ def test_secrets_are_set_edited_and_counted(scanned: World, tmp_path: Path, monk
     assert "holds 3 secrets" in scanned("secrets", "check", "-i", "lab").stdout
     assert (
         "hunter2hunter2"
-        in inventory_source.load(inventory_source.find("lab"), vault.find_password("lab", None)).secrets
+        in inventory_source.load(
+            inventory_source.find("lab"), vault.find_password(inventory_source.find("lab"), None)
+        ).secrets
     )
     text = _opened()
     assert "added: 2026-01-01\n" in text
@@ -214,7 +216,7 @@ def test_secrets_are_set_edited_and_counted(scanned: World, tmp_path: Path, monk
 
 def _opened() -> str:
     path = inventory_source.find("lab").path / "group_vars" / "all" / "vault.yml"
-    return vault.decrypt(path.read_text(), vault.find_password("lab", None), "vault")
+    return vault.decrypt(path.read_text(), vault.find_password(inventory_source.find("lab"), None), "vault")
 
 
 @pytest.mark.parametrize(
@@ -274,7 +276,7 @@ def test_a_check_of_secrets_writes_nothing_and_finds_what_is_wrong(world: World,
     missing = world("secrets", "check", "-i", "rig")
     assert missing.exit_code == ExitCode.USAGE
     assert "dlhost secrets set -i rig portal_password" in missing.stderr
-    assert not vault.password_file("rig").exists()
+    assert not vault.password_file(inventory_source.find("rig")).exists()
 
     write(rig / "group_vars" / "all.yml", "---\nportal_password: hunter2hunter2\nansible_sudo_pass: 12345678\n")
     plain = world("secrets", "check", "-i", "rig")
@@ -287,3 +289,32 @@ def test_a_check_of_secrets_writes_nothing_and_finds_what_is_wrong(world: World,
     fine = world("secrets", "check", "-i", "rig")
     assert fine.exit_code == ExitCode.DONE
     assert "There is no" in fine.stdout
+
+
+@pytest.mark.parametrize("variable", ["DLHOST_VAULT_PASSWORD_FILE", "ANSIBLE_VAULT_PASSWORD_FILE"])
+def test_a_vault_has_one_password_whichever_command_asks(
+    scanned: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
+    named = write(tmp_path / "named", "the user's own\n")
+    named.chmod(0o600)
+    monkeypatch.setenv(variable, str(named))
+
+    result = scanned(*INIT, "--fingerprint", KEY.fingerprint)
+
+    location = inventory_source.find("lab")
+    assert f"Vault password: {named} " in result.stdout
+    assert not vault.password_file(location).exists()
+    assert vault.find_password(location, None) == vault.VaultPassword("the user's own", named)
+    assert scanned("secrets", "check", "-i", "lab").exit_code == ExitCode.DONE
+
+
+def test_inventories_of_one_name_have_passwords_of_their_own(
+    scanned: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    passwords = set()
+    for project in ("one", "two"):
+        (tmp_path / project / "inventories").mkdir(parents=True)
+        monkeypatch.chdir(tmp_path / project)
+        scanned(*INIT, "--fingerprint", KEY.fingerprint)
+        passwords.add(vault.find_password(inventory_source.find("lab"), None))
+    assert len(passwords) == 2

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from dlhost.adapters import runner, state, vault
+from dlhost.adapters import inventory_source, runner, state, vault
 from dlhost.errors import ExitCode
 from dlhost.values.redaction import HIDDEN, redaction, texts_in
 from dlhost.values.run import Listener, PlaybookRun
@@ -121,8 +121,9 @@ def test_no_secret_is_shown_or_kept(secretive: World, tmp_path: Path, arguments:
     if "-e" in arguments:
         secretive.sudo_password = SECRETS["a sudo password of -e"]
     result = secretive(*arguments)
-    kept = "\n".join(str(record) for record in state.records("rig"))
-    logs = "".join(secretive("history", "show", record.id, "-i", "rig").output for record in state.records("rig"))
+    records = state.records(inventory_source.find("rig"))
+    kept = "\n".join(map(str, records))
+    logs = "".join(secretive("history", "show", record.id, "-i", "rig").output for record in records)
 
     everything = "\n".join((result.stdout, result.stderr, written(tmp_path), kept, logs))
     given = [

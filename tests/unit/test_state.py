@@ -14,16 +14,21 @@ import pytest
 
 from dlhost.adapters import state
 from dlhost.errors import RefusedError, UsageError
+from dlhost.values.inventory import Location
 from dlhost.values.record import RunRecord, record_document, record_from, run_id
 
 STARTED = datetime(2026, 2, 3, 4, 5, 6, 7, tzinfo=UTC)
-RECORD = RunRecord(run_id(STARTED), "provision", "rig", "ada", STARTED, ("provision", "-i", "rig"), "0123abcd+")
+RECORD = RunRecord(
+    run_id(STARTED), "provision", "rig", "ada", STARTED, ("provision", "-i", "rig"), "0123abcd+", key="rig"
+)
+RIG = Location("rig", Path("/nowhere/rig"))
 HOLD = """
 from datetime import UTC, datetime
 from dlhost.adapters import state
 from dlhost.values.record import RunRecord
-record = RunRecord("20260203T040506.000007Z", "drift", "rig", "grace", datetime(2026, 2, 3, 4, 5, 6, tzinfo=UTC))
-with state.locked("rig", record):
+record = RunRecord("20260203T040506.000007Z", "drift", "rig", "grace", datetime(2026, 2, 3, 4, 5, 6, tzinfo=UTC),
+    key="rig")
+with state.locked(record):
     state.save_record(record)
     print("held", flush=True)
     input()
@@ -39,8 +44,8 @@ def test_records_come_back_as_they_were_saved() -> None:
     state.save_record(RECORD)
     path = state.save_record(done)
 
-    assert state.records("rig") == [done]
-    assert state.record("rig", RECORD.id[:9]) == done
+    assert state.records(RIG) == [done]
+    assert state.record(RIG, RECORD.id[:9]) == done
     assert record_from(record_document(RECORD)) == RECORD
     assert [name.name for name in path.parent.iterdir()] == [path.name]
 
@@ -56,7 +61,7 @@ def test_the_log_lies_beside_the_record() -> None:
 def test_only_the_user_can_read_what_is_kept() -> None:
     old = os.umask(0)
     try:
-        with state.locked("rig", RECORD):
+        with state.locked(RECORD):
             paths = [state.save_record(RECORD), state.save_log(RECORD, "x")]
     finally:
         os.umask(old)
@@ -75,7 +80,7 @@ def test_a_file_that_is_no_record_is_named(text: str) -> None:
     path.write_text(text)
 
     with pytest.raises(UsageError, match=f"{path} is not a run record of this version"):
-        state.records("rig")
+        state.records(RIG)
 
 
 def test_runs_are_named_by_an_unambiguous_beginning() -> None:
@@ -83,12 +88,12 @@ def test_runs_are_named_by_an_unambiguous_beginning() -> None:
         moment = STARTED.replace(second=second)
         state.save_record(replace(RECORD, id=run_id(moment), started=moment))
 
-    assert state.record("rig", "20260203T040501").started.second == 1
+    assert state.record(RIG, "20260203T040501").started.second == 1
     with pytest.raises(UsageError, match="2 runs of inventory rig begin with 2026"):
-        state.record("rig", "2026")
+        state.record(RIG, "2026")
     with pytest.raises(UsageError, match="no run of inventory rig begin"):
-        state.record("rig", "2025")
-    assert [record.started.second for record in state.records("rig")] == [1, 2]
+        state.record(RIG, "2025")
+    assert [record.started.second for record in state.records(RIG)] == [1, 2]
 
 
 def test_a_second_process_is_refused_until_the_first_is_gone_however_it_went() -> None:
@@ -98,19 +103,19 @@ def test_a_second_process_is_refused_until_the_first_is_gone_however_it_went() -
         assert holder.stdout is not None
         assert holder.stdout.readline() == "held\n"
         expected = rf"in use: `dlhost drift` of grace \(process {holder.pid}\) since 2026-02-03 04:05:06 UTC. Wait"
-        with pytest.raises(RefusedError, match=expected), state.locked("rig", RECORD):
+        with pytest.raises(RefusedError, match=expected), state.locked(RECORD):
             pass
-        with state.locked("other", RECORD):
+        with state.locked(replace(RECORD, key="rig-elsewhere")):
             pass
         holder.send_signal(signal.SIGKILL)
         holder.wait()
 
-    with state.locked("rig", RECORD):
-        (killed,) = state.records("rig")
+    with state.locked(RECORD):
+        (killed,) = state.records(RIG)
     assert (killed.state, killed.exit_code, killed.operation) == ("running", None, "drift")
 
 
 def test_a_lock_is_free_again_after_its_run() -> None:
     for _ in range(2):
-        with state.locked("rig", RECORD):
+        with state.locked(RECORD):
             pass
