@@ -16,15 +16,16 @@ from dlhost.operations.provision import Provisioned, provision
 from dlhost.operations.run import Outside, Request
 from dlhost.operations.verify import Verified, verify
 from dlhost.values.inventory import Location
-from dlhost.values.new_inventory import NewInventory, Profile
+from dlhost.values.new_inventory import DEMO, NewInventory, Profile
 
 if TYPE_CHECKING:
     from docker import DockerClient
 
-NAME = "demo"
 CONTAINER = "dlhost-demo"
 USER = "demo"
 KEY = ".ssh/id_ed25519"
+# Only a directory with this file in it is ever removed.
+MARK = ".made-by-dlhost-demo"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,21 +51,25 @@ def demo(outside: Outside, say: Callable[[str], None], arguments: tuple[str, ...
         destroy()
         say("Making a host: a container with systemd and sshd. The first time, its image is made too (about a minute).")
         _make(client, location)
-    request = Request("provision", NAME, content.SITE, arguments=arguments)
+    request = Request("provision", DEMO, content.SITE, arguments=arguments)
     provisioned = provision(request, outside)
     if provisioned.exit_code != 0:
         return Demo(location, provisioned, None)
-    return Demo(location, provisioned, verify(Request("verify", NAME, content.VERIFY, arguments=arguments), outside))
+    return Demo(location, provisioned, verify(Request("verify", DEMO, content.VERIFY, arguments=arguments), outside))
 
 
 def destroy() -> bool:
-    """Remove the demo's container, inventory and vault password; returns whether there was anything."""
+    """Remove the demo's container, inventory and vault password; returns whether there was anything.
+
+    Raises:
+        RefusedError: There is no container engine, or an inventory of the user's own has the demo's name.
+    """
     location = _own_location()
     removed = container.remove(container.engine(), CONTAINER)
     if location.path.exists():
+        vault.password_file(location).unlink(missing_ok=True)
         shutil.rmtree(location.path)
         removed = True
-    vault.password_file(location).unlink(missing_ok=True)
     return removed
 
 
@@ -74,10 +79,12 @@ def _own_location() -> Location:
     Raises:
         RefusedError: An inventory of the user's own has its name, and would be taken for it.
     """
-    own = inventory_source.own_location(NAME)
+    own = inventory_source.own_location(DEMO)
     for location in inventory_source.locations():
-        if location.name == NAME and location.path != own.path:
-            raise RefusedError(f"You have an inventory called {NAME} in {location.path}. Rename it, or go elsewhere.")
+        if location.name == DEMO and (location.path != own.path or not (own.path / MARK).exists()):
+            raise RefusedError(f"You have an inventory called {DEMO} in {location.path}. Rename it, or go elsewhere.")
+    if own.path.exists() and not (own.path / MARK).exists():
+        raise RefusedError(f"{own.path} was not made by `dlhost demo`. Rename it.")
     return own
 
 
@@ -90,7 +97,7 @@ def _make(client: DockerClient, location: Location) -> None:
         {"name": path.stem, "pem": path.read_text(encoding="utf-8")} for path in container.trusted_by_this_machine()
     ]
     new = NewInventory(
-        name=NAME,
+        name=DEMO,
         address=host.address,
         user=USER,
         port=host.port,
@@ -99,7 +106,7 @@ def _make(client: DockerClient, location: Location) -> None:
         settings={"system_ca_certificates": certificates} if certificates else {},
     )
     try:
-        write(location, new, host.host_keys, {KEY: private, f"{KEY}.pub": public})
+        write(location, new, host.host_keys, {KEY: private, f"{KEY}.pub": public, MARK: ""})
     except BaseException:
         container.remove(client, CONTAINER)
         raise

@@ -9,7 +9,7 @@ from pathlib import Path
 from dlhost.adapters import content, inventory_source, inventory_writer, openssh, vault
 from dlhost.errors import RefusedError, UsageError
 from dlhost.values.inventory import Connection, Location
-from dlhost.values.new_inventory import NAME, TAKEN, NewInventory, hosts_file, variables_file, vault_text
+from dlhost.values.new_inventory import DEMO, NAME, TAKEN, NewInventory, hosts_file, variables_file, vault_text
 from dlhost.values.schema import RoleSchema
 
 VAULT = "group_vars/all/vault.yml"
@@ -54,6 +54,8 @@ def require_free(name: str) -> Location:
         raise UsageError(f"{name} is no name for an inventory: use letters, digits, - and _.")
     if name in TAKEN:
         raise UsageError(f"{name} means something else to Ansible. Choose another name for the inventory.")
+    if name == DEMO:
+        raise UsageError(f"{name} is the name of the inventory that `dlhost demo` makes. Choose another.")
     taken = {location.name: location for location in inventory_source.locations()}
     if name in taken:
         raise UsageError(f"Inventory {name} is already there: {taken[name].path}. Choose another name, or edit it.")

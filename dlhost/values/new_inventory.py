@@ -33,6 +33,9 @@ GROUPS = {
 # The name is a host's too, and Ansible cannot tell a host from a group or from its own words.
 TAKEN = frozenset({"all", "ungrouped", "localhost"}.union(*GROUPS.values()))
 
+# `dlhost demo` makes and removes the inventory of this name.
+DEMO = "demo"
+
 
 @dataclass(frozen=True, slots=True)
 class NewInventory:
