@@ -5,10 +5,8 @@ from __future__ import annotations
 import os
 import shlex
 import subprocess
-import tempfile
-from pathlib import Path
 
-from dlhost.adapters.xdg import private_directory
+from dlhost.adapters.xdg import private_place
 from dlhost.errors import UsageError
 
 
@@ -19,8 +17,8 @@ def edit(text: str, name: str) -> str:
         UsageError: The editor failed.
     """
     command = shlex.split(os.environ.get("VISUAL") or os.environ.get("EDITOR") or "vi")
-    with tempfile.TemporaryDirectory(dir=private_directory()) as directory:
-        path = Path(directory) / name
+    with private_place() as directory:
+        path = directory / name
         path.touch(mode=0o600)
         path.write_text(text, encoding="utf-8")
         try:

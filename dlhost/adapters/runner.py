@@ -6,9 +6,7 @@ import contextlib
 import os
 import re
 import shlex
-import shutil
 import signal
-import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -19,7 +17,7 @@ from typing import Any
 import yaml
 
 from dlhost.adapters.ansible_env import isolate_this_process, isolated_environment
-from dlhost.adapters.xdg import private_directory
+from dlhost.adapters.xdg import private_directory, private_place
 from dlhost.values.checks import Check, check_from
 from dlhost.values.redaction import Redaction
 from dlhost.values.run import (
@@ -50,7 +48,6 @@ def run_playbook(run: PlaybookRun, listen: Listener) -> bool:
     isolate_this_process()
     import ansible_runner
 
-    directory = Path(tempfile.mkdtemp(prefix="run-", dir=private_directory()))
     interrupt = _Interrupt()
     convert = Conversion(run.redaction)
 
@@ -61,29 +58,26 @@ def run_playbook(run: PlaybookRun, listen: Listener) -> bool:
             listen(event)
         return False  # Runner writes no file for an event; what is kept is the redacted record.
 
-    try:
-        with interrupt:
-            ansible_runner.run(
-                private_data_dir=str(directory),
-                playbook=run.playbook,
-                inventory=[str(run.inventory), *_moved_ports(run, directory)],
-                cmdline=shlex.join(_arguments(run, directory)),
-                limit=",".join(run.limit) or None,
-                tags=",".join(run.tags) or None,
-                skip_tags=",".join(run.skip_tags) or None,
-                verbosity=run.verbosity or None,
-                forks=run.forks,
-                envvars=isolated_environment(control_path_dir()),
-                passwords=_passwords(run),
-                settings={"pexpect_timeout": 0.5},
-                event_handler=on_event,
-                cancel_callback=interrupt.is_overdue,
-                suppress_env_files=True,
-                suppress_output_file=True,
-                quiet=True,
-            )
-    finally:
-        shutil.rmtree(directory, ignore_errors=True)
+    with private_place() as directory, interrupt:
+        ansible_runner.run(
+            private_data_dir=str(directory),
+            playbook=run.playbook,
+            inventory=[str(run.inventory), *_moved_ports(run, directory)],
+            cmdline=shlex.join(_arguments(run, directory)),
+            limit=",".join(run.limit) or None,
+            tags=",".join(run.tags) or None,
+            skip_tags=",".join(run.skip_tags) or None,
+            verbosity=run.verbosity or None,
+            forks=run.forks,
+            envvars=isolated_environment(control_path_dir()),
+            passwords=_passwords(run),
+            settings={"pexpect_timeout": 0.5},
+            event_handler=on_event,
+            cancel_callback=interrupt.is_overdue,
+            suppress_env_files=True,
+            suppress_output_file=True,
+            quiet=True,
+        )
     return interrupt.asked
 
 
@@ -95,7 +89,7 @@ def control_path_dir() -> Path:
 
 
 class _Interrupt:
-    """Ctrl-C while ansible-playbook runs: it is asked to stop, and only killed when it does not."""
+    """Ctrl-C, or a closed terminal, while ansible-playbook runs: it is asked to stop, and killed when it does not."""
 
     def __init__(self) -> None:
         self.pid: int | None = None
@@ -104,8 +98,9 @@ class _Interrupt:
         self._earlier: dict[int, Any] = {}
 
     def __enter__(self) -> None:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            self._earlier[number] = signal.signal(number, self._ask)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(number) is not signal.SIG_IGN:  # nohup's way
+                self._earlier[number] = signal.signal(number, self._ask)
 
     def __exit__(self, *_: object) -> None:
         for number, handler in self._earlier.items():

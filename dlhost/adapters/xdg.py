@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import shutil
 import stat
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from dlhost.errors import RefusedError
@@ -38,6 +43,32 @@ def private_directory() -> Path:
     if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid() or stat.S_IMODE(status.st_mode) != 0o700:
         raise RefusedError(f"{directory} is not yours alone. Remove it, or set XDG_RUNTIME_DIR to a directory that is.")
     return directory
+
+
+@contextmanager
+def private_place() -> Iterator[Path]:
+    """A directory for plain texts of secrets, gone at the end; what killed processes left of theirs goes first."""
+    parent = private_directory()
+    with ExitStack() as held:
+        with _locked(parent):  # Nobody sweeps between the making of a directory and the lock on it.
+            for left in parent.glob("run-*"):
+                with suppress(BlockingIOError), _locked(left, fcntl.LOCK_NB):
+                    shutil.rmtree(left, ignore_errors=True)
+            place = Path(tempfile.mkdtemp(prefix="run-", dir=parent))
+            held.enter_context(_locked(place))
+            held.callback(shutil.rmtree, place, ignore_errors=True)
+        yield place
+
+
+@contextmanager
+def _locked(directory: Path, how: int = 0) -> Iterator[None]:
+    """Hold a directory; the kernel lets go of it when the process ends, however it ends."""
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | how)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _xdg(variable: str, fallback: str) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from typing import Annotated, Any, NoReturn
 
@@ -72,8 +73,14 @@ app.add_typer(secrets.app, name="secrets")
 
 def main() -> NoReturn:
     """The program's entry point."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        # What cleans up after Ctrl-C does so here too; nohup's wish to go on counts.
+        if signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, signal.default_int_handler)
     try:
         app()
+    except KeyboardInterrupt:
+        sys.exit(ExitCode.INTERRUPTED)
     except Exception as error:
         _confess(error)
     sys.exit(ExitCode.DONE)
