@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import shutil
 import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,6 +37,8 @@ PACKAGES = (
     "systemd-sysv",
 )
 LABEL = "dlhost.host"
+TRUSTED = Path("/usr/local/share/ca-certificates")
+CERTIFICATE = re.compile(r"-----BEGIN CERTIFICATE-----\n(?:[A-Za-z0-9+/=]+\n)+-----END CERTIFICATE-----")
 BOOT_TIMEOUT_S = 60
 INSTALL_ENGINE = "sudo apt-get install --no-install-recommends docker.io   (or https://docs.docker.com/engine/install)"
 
@@ -95,9 +97,26 @@ def start(client: DockerClient, name: str, image_name: str, user: str, public_ke
 
     With `publish`, sshd answers on a free port of the loopback address, as it must where containers have no address
     of their own on this machine (Docker Desktop); else on the container's own address.
+
+    Raises:
+        RefusedError: The engine cannot run it, in the engine's own words.
     """
+    from docker.errors import DockerException
+
     port = _free_port() if publish else 22
-    container = client.containers.run(
+    try:
+        container = _run(client, name, image_name, port if publish else None)
+        wait_for_boot(container)
+        execute(container, _ACCOUNT, user, public_key)
+        keys = execute(container, "cat /etc/ssh/ssh_host_*_key.pub").splitlines()
+        address = "127.0.0.1" if publish else address_of(container)
+    except DockerException as error:
+        raise RefusedError(f"The container engine cannot run {name}: {_said(error)}") from None
+    return ContainerHost(name, address, port, tuple(" ".join(key.split()[:2]) for key in keys))
+
+
+def _run(client: DockerClient, name: str, image_name: str, port: int | None) -> Container:
+    return client.containers.run(
         image_name,
         name=name,
         hostname=name,
@@ -111,13 +130,12 @@ def start(client: DockerClient, name: str, image_name: str, user: str, public_ke
         tmpfs={"/run": "", "/tmp": "exec"},  # noqa: S108  a mount point in the container
         environment={"container": "docker"},
         stop_signal="SIGRTMIN+3",
-        ports={"22/tcp": ("127.0.0.1", port)} if publish else None,
+        ports={"22/tcp": ("127.0.0.1", port)} if port else None,
     )
-    wait_for_boot(container)
-    execute(container, _ACCOUNT, user, public_key)
-    keys = execute(container, "cat /etc/ssh/ssh_host_*_key.pub").splitlines()
-    address = "127.0.0.1" if publish else address_of(container)
-    return ContainerHost(name, address, port, tuple(" ".join(key.split()[:2]) for key in keys))
+
+
+def _said(error: Exception) -> str:
+    return " ".join(str(getattr(error, "explanation", None) or error).split())
 
 
 def execute(container: Container, script: str, *arguments: str) -> str:
@@ -134,10 +152,19 @@ def execute(container: Container, script: str, *arguments: str) -> str:
 
 
 def remove(client: DockerClient, name: str) -> bool:
-    """Remove a host that dlhost started; returns whether there was one."""
-    found = client.containers.list(all=True, filters={"label": f"{LABEL}={name}"})
-    for container in found:
-        container.remove(force=True, v=True)
+    """Remove a host that dlhost started; returns whether there was one.
+
+    Raises:
+        RefusedError: The engine cannot, in its own words.
+    """
+    from docker.errors import DockerException
+
+    try:
+        found = client.containers.list(all=True, filters={"label": f"{LABEL}={name}"})
+        for container in found:
+            container.remove(force=True, v=True)
+    except DockerException as error:
+        raise RefusedError(f"The container engine cannot remove {name}: {_said(error)}") from None
     return bool(found)
 
 
@@ -228,6 +255,25 @@ def _free_port() -> int:
         return int(listener.getsockname()[1])
 
 
-def trusted_by_this_machine() -> Sequence[Path]:
-    """Certificates this machine's owner added to its trust; where the network signs its own, a host needs them too."""
-    return sorted(Path("/usr/local/share/ca-certificates").glob("*.crt"))
+def trusted_by_this_machine(directory: Path = TRUSTED) -> tuple[list[dict[str, str]], list[Path]]:
+    """Certificates this machine's owner added to its trust, as system_ca_certificates, and the files that hold none.
+
+    Where the network signs its own, a host needs them too.
+    """
+    found: dict[str, str] = {}
+    skipped = []
+    for path in sorted(directory.rglob("*.crt")):
+        try:
+            certificates = CERTIFICATE.findall(path.read_text(encoding="ascii", errors="replace"))
+        except OSError:
+            certificates = []
+        if not certificates:
+            skipped.append(path)
+        # The role takes one certificate for each name, and names in lower case.
+        name = re.sub(r"[^a-z0-9_.-]+", "-", path.stem.lower()).lstrip("_.-") or "ca"
+        for certificate in certificates:
+            free = next(
+                free for number in count(1) if (free := name if number == 1 else f"{name}-{number}") not in found
+            )
+            found[free] = f"{certificate}\n"
+    return [{"name": name, "pem": pem} for name, pem in found.items()], skipped

@@ -50,7 +50,7 @@ def demo(outside: Outside, say: Callable[[str], None], arguments: tuple[str, ...
     else:
         destroy()
         say("Making a host: a container with systemd and sshd. The first time, its image is made too (about a minute).")
-        _make(client, location)
+        _make(client, location, say)
     request = Request("provision", DEMO, content.SITE, arguments=arguments)
     provisioned = provision(request, outside)
     if provisioned.exit_code != 0:
@@ -81,21 +81,21 @@ def _own_location() -> Location:
     """
     own = inventory_source.own_location(DEMO)
     for location in inventory_source.locations():
-        if location.name == DEMO and (location.path != own.path or not (own.path / MARK).exists()):
+        if location.name == DEMO and location.path != own.path:
             raise RefusedError(f"You have an inventory called {DEMO} in {location.path}. Rename it, or go elsewhere.")
     if own.path.exists() and not (own.path / MARK).exists():
         raise RefusedError(f"{own.path} was not made by `dlhost demo`. Rename it.")
     return own
 
 
-def _make(client: DockerClient, location: Location) -> None:
+def _make(client: DockerClient, location: Location, say: Callable[[str], None]) -> None:
     image = container.image(client)
     with tempfile.TemporaryDirectory() as directory:
         private, public = openssh.new_key(Path(directory) / "key", comment="dlhost demo")
     host = container.start(client, CONTAINER, image, USER, public, publish=True)
-    certificates = [
-        {"name": path.stem, "pem": path.read_text(encoding="utf-8")} for path in container.trusted_by_this_machine()
-    ]
+    certificates, skipped = container.trusted_by_this_machine()
+    for path in skipped:
+        say(f"{path} holds no certificate in PEM form; the demo host does without it.")
     new = NewInventory(
         name=DEMO,
         address=host.address,

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import docker.errors
 import pytest
 
 from dlhost.adapters import container, inventory_source, vault
-from dlhost.errors import ExitCode
+from dlhost.errors import ExitCode, RefusedError
 from dlhost.operations import demo
 from tests.unit.world import World, write
 
@@ -69,3 +71,33 @@ def test_the_demos_name_cannot_be_taken(world: World) -> None:
 
     assert result.exit_code == ExitCode.USAGE
     assert "the name of the inventory that `dlhost demo` makes" in result.stderr
+
+
+PEM = "-----BEGIN CERTIFICATE-----\nMIIB+/=\n-----END CERTIFICATE-----"
+
+
+def test_this_machines_authorities_come_as_the_role_takes_them(tmp_path: Path) -> None:
+    write(tmp_path / "mkcert_development_CA_12 34.crt", f"# Ours\n{PEM}\n")
+    write(tmp_path / "bundle.crt", f"{PEM}\nsubject=/CN=two\n{PEM}")
+    write(tmp_path / "sub" / "Bundle.crt", PEM)
+    (tmp_path / "der.crt").write_bytes(b"\x30\x82\xff\x00")
+    write(tmp_path / "key.crt", PEM.replace("CERTIFICATE", "PRIVATE KEY"))
+
+    certificates, skipped = container.trusted_by_this_machine(tmp_path)
+
+    names = ["bundle", "bundle-2", "bundle-3", "mkcert_development_ca_12-34"]
+    assert sorted(certificate["name"] for certificate in certificates) == names
+    assert {certificate["pem"] for certificate in certificates} == {f"{PEM}\n"}
+    assert [path.name for path in skipped] == ["der.crt", "key.crt"]
+
+
+def test_what_the_engine_cannot_do_is_refused_in_its_words() -> None:
+    def cannot(*_: Any, **__: Any) -> None:
+        raise docker.errors.APIError("409", explanation="The container name is in use")
+
+    client: Any = SimpleNamespace(containers=SimpleNamespace(run=cannot, list=cannot), info=dict)
+
+    with pytest.raises(RefusedError, match="cannot run x: The container name is in use"):
+        container.start(client, "x", "image", "ada", "key", publish=True)
+    with pytest.raises(RefusedError, match="cannot remove x: The container name is in use"):
+        container.remove(client, "x")
