@@ -324,6 +324,12 @@ def may_log_in(user: str, groups: Iterable[str], effective: Effective) -> str:
     return ""
 
 
+def accepts_passwords(effective: Effective) -> bool:
+    """Whether a password opens a login, asked for by sshd itself or through PAM."""
+    through_pam = effective.get("kbdinteractiveauthentication") == ["yes"] and effective.get("usepam") == ["yes"]
+    return effective.get("passwordauthentication") == ["yes"] or through_pam
+
+
 def key_files(effective: Effective, user: str, home: str, uid: int) -> list[Path]:
     """The files in which sshd looks for the user's keys."""
     tokens = {"%%": "%", "%h": home, "%u": user, "%U": str(uid)}

@@ -48,6 +48,10 @@ options:
         description: Remove every other key of the account.
         type: bool
         default: false
+  allow_keyless_admins:
+    description: Refuse passwords although an administrator of the host has no authorized key.
+    type: bool
+    default: false
   guard:
     description: Arm the self-revert and prove the login from the controller. Needs an SSH connection.
     type: bool
@@ -147,7 +151,11 @@ from ansible_collections.dlhost.host.plugins.module_utils import (
     sshd,
     sshd_guard,
 )
-from ansible_collections.dlhost.host.plugins.module_utils.key_login import AGAIN, require_key_login
+from ansible_collections.dlhost.host.plugins.module_utils.key_login import (
+    AGAIN,
+    require_admins_keys,
+    require_key_login,
+)
 from ansible_collections.dlhost.host.plugins.module_utils.sshd_host import (
     SOCKET_DROP_IN,
     SSHD,
@@ -263,6 +271,7 @@ def main() -> None:
                     "exclusive": {"type": "bool", "default": False},
                 },
             },
+            "allow_keyless_admins": {"type": "bool", "default": False},
             "guard": {"type": "bool", "default": True},
             "guard_timeout_s": {"type": "int", "default": 120},
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
@@ -436,10 +445,25 @@ def make_plan(request: dict) -> Plan:
 
 
 def refuse_lockout(request: dict, plan: Plan) -> None:
-    """Raises RefusedError where the connecting user could not come back; without SSH there is none to ask about."""
+    """Raises RefusedError where the connecting user or an administrator could not come back."""
+    connection = find_connection()
     user = request["login_user"]
-    if user:
-        require_key_login(user, evaluate(plan.configuration, user, find_connection()), plan.login_key_comes)
+    if user:  # Without SSH nobody is connecting.
+        require_key_login(user, evaluate(plan.configuration, user, connection), plan.login_key_comes)
+    if not request["allow_keyless_admins"]:
+        present = sshd.Configuration.read({})
+
+        def before(admin: str) -> sshd.Effective:
+            try:
+                return evaluate(present, admin, connection)
+            except RefusedError:
+                return {}  # With a configuration that sshd refuses, nobody is let in for long.
+
+        require_admins_keys(
+            with_key={user, *(entry["user"] for entry in request["authorized_keys"] if entry["keys"])},
+            before=before,
+            after=lambda admin: evaluate(plan.configuration, admin, connection),
+        )
 
 
 def refuse_conflicts(plan: Plan) -> None:

@@ -229,6 +229,33 @@ def test_a_password_user_without_key_is_refused_and_with_one_is_moved_over(host:
     assert harden(host, authorized_keys=keys).changed == 0
 
 
+def test_an_administrator_without_a_key_is_named_before_passwords_are_refused(host: Host) -> None:
+    host.execute(
+        "useradd -m -s /bin/bash -G sudo olga;"
+        "useradd -m -s /bin/bash ivan; echo 'ivan ALL=(ALL) ALL' > /etc/sudoers.d/ivan;"
+        # Neither of these could administer the host by password today.
+        "useradd -m -s /bin/bash guest; useradd -m -s /bin/bash -G sudo locked;"
+        "useradd -m -s /usr/sbin/nologin -G sudo robot;"
+        "printf 'olga:Secret-1\\nivan:Secret-1\\nguest:Secret-1\\nrobot:Secret-1\\nroot:Secret-1\\n' | chpasswd"
+    )
+    before = configuration(host)
+    refused = harden(host)
+    assert "olga, ivan may use sudo here and log in by password, without any authorized key" in refused.message()
+    assert "ssh_hardening_allow_keyless_admins" in refused.message()
+    assert configuration(host) == before
+    # With passwords left on, nobody is locked out.
+    assert not harden(host, "--check", options={"PasswordAuthentication": True}).failed
+
+    key = (host.directory / "id_ed25519.pub").read_text().strip()
+    host.execute(f"install -d -o ivan /home/ivan/.ssh; echo '{key}' > /home/ivan/.ssh/authorized_keys")
+    keys = [{"user": "olga", "keys": [key]}]
+    assert not harden(host, "--check", authorized_keys=keys).failed
+    allowed = harden(host, allow_keyless_admins=True)
+    assert not allowed.failed, allowed.output
+    # Once passwords are refused, a later change locks nobody out who was not before.
+    assert not harden(host, options={"MaxAuthTries": 5}).failed
+
+
 def test_sudo_that_asks_for_a_password(host: Host) -> None:
     host.execute(f"echo {USER}:Secret-1 | chpasswd; echo '{USER} ALL=(ALL) ALL' > /etc/sudoers.d/90-host-user")
     host.settings = {"ansible_become_password": "Secret-1"}
