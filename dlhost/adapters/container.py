@@ -272,8 +272,6 @@ def trusted_by_this_machine(directory: Path = TRUSTED) -> tuple[list[dict[str, s
         # The role takes one certificate for each name, and names in lower case.
         name = re.sub(r"[^a-z0-9_.-]+", "-", path.stem.lower()).lstrip("_.-") or "ca"
         for certificate in certificates:
-            free = next(
-                free for number in count(1) if (free := name if number == 1 else f"{name}-{number}") not in found
-            )
-            found[free] = f"{certificate}\n"
+            names = (name, *(f"{name}-{number}" for number in range(2, len(found) + 3)))
+            found[next(free for free in names if free not in found)] = f"{certificate}\n"
     return [{"name": name, "pem": pem} for name, pem in found.items()], skipped
