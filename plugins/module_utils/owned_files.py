@@ -104,8 +104,8 @@ def find(path: Path) -> Found:
     return Found(
         content=path.read_bytes(),
         mode=stat.S_IMODE(status.st_mode),
-        owner=_name(pwd.getpwuid, status.st_uid),
-        group=_name(grp.getgrgid, status.st_gid),
+        owner=name_of(pwd.getpwuid, status.st_uid),
+        group=name_of(grp.getgrgid, status.st_gid),
     )
 
 
@@ -193,11 +193,15 @@ def manifest_file(roles: dict[str, dict[str, list[str]]]) -> OwnedFile:
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """What one role's declaration changes on this host; `write` ends with the manifest where that differs."""
+    """What one role's declaration changes on this host; `write` ends with the manifest where that differs.
+
+    `claim` is the manifest for the time in between: it has the files that go and those that come.
+    """
 
     write: list[OwnedFile]
     remove: list[Path]
     diffs: list[dict[str, str]]
+    claim: list[OwnedFile]
 
     @property
     def paths(self) -> list[str]:
@@ -213,6 +217,7 @@ def plan(role: str, wanted: list[OwnedFile], packages: list[str], absent: bool =
     """
     roles = read_manifest()
     owned = roles.get(role, NOTHING)
+    claim = []
     if absent:
         wanted = []
         roles.pop(role, None)
@@ -222,6 +227,9 @@ def plan(role: str, wanted: list[OwnedFile], packages: list[str], absent: bool =
             "packages": sorted(packages),
             "installed": sorted({*owned["installed"], *missing_packages(packages)} & set(packages)),
         }
+        both = sorted({*owned["files"], *roles[role]["files"]})
+        if both != owned["files"]:
+            claim = [manifest_file({**roles, role: {**roles[role], "files": both}})]
     # A host that owns nothing of dlhost has no manifest either.
     manifest = [manifest_file(roles)] if any(any(what.values()) for what in roles.values()) else []
     write, diffs = [], []
@@ -235,11 +243,13 @@ def plan(role: str, wanted: list[OwnedFile], packages: list[str], absent: bool =
     if not manifest and MANIFEST.exists():
         remove.append(MANIFEST)
     diffs += [difference(find(path), None, path) for path in remove]
-    return Plan(write, remove, diffs)
+    return Plan(write, remove, diffs, claim)
 
 
 def carry_out(plan: Plan) -> None:
-    """Make it so. The manifest comes last: a run that was cut before still knows what to remove.
+    """Make it so. The manifest names new files before they are there and old ones until they are gone.
+
+    So the run after one that was cut knows every file that is the role's.
 
     Raises:
         OwnedFilesError: A file is refused or cannot be written or removed.
@@ -247,6 +257,7 @@ def carry_out(plan: Plan) -> None:
     staged = stage(plan.write)
     manifest = {path: staged.pop(path) for path in list(staged) if path == MANIFEST}
     try:
+        swap(stage(plan.claim))
         swap(staged)
         for path in plan.remove:
             _remove(path)
@@ -255,7 +266,7 @@ def carry_out(plan: Plan) -> None:
             with contextlib.suppress(OSError):  # Other things may be in it.
                 MANIFEST.parent.rmdir()
     finally:
-        discard(manifest)
+        discard({**staged, **manifest})
 
 
 def claim_packages(role: str, packages: list[str]) -> None:
@@ -298,11 +309,17 @@ def missing_packages(names: list[str]) -> list[str]:
     return [name for name in names if name not in installed]
 
 
-def _name(look_up, number: int) -> str:
+def name_of(look_up, number: int) -> str:
+    """What an account or group is called; one without a name, by its number."""
     try:
         return look_up(number)[0]
     except KeyError:
         return str(number)
+
+
+def _number(look_up, name: str) -> int:
+    """The other way round."""
+    return int(name) if name.isdigit() else look_up(name)[2]
 
 
 def _shown(content, mode: int, owner: str, group: str, other) -> str:
@@ -331,7 +348,7 @@ def _make_directories(path: Path) -> None:
 
 def _write_beside(wanted: OwnedFile) -> Path:
     try:
-        uid, gid = pwd.getpwnam(wanted.owner).pw_uid, grp.getgrnam(wanted.group).gr_gid
+        uid, gid = _number(pwd.getpwnam, wanted.owner), _number(grp.getgrnam, wanted.group)
     except KeyError as error:
         raise OwnedFilesError(f"{wanted.path}: {error.args[0]}.") from None
     if wanted.path.is_dir() and not wanted.path.is_symlink():

@@ -210,6 +210,33 @@ def test_a_run_cut_before_the_removal_is_finished_by_the_next(
     assert everything(tmp_path) == {"b.conf", "dlhost/managed.json"}
 
 
+def test_a_run_cut_between_two_files_orphans_none(owned: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    old, first, second = (wanted(owned, tmp_path / name) for name in ("old.conf", "a.conf", "b.conf"))
+    apply(owned, [old])
+    swap = owned.swap
+
+    def power_cut(staged: dict[Path, Path]) -> None:
+        if second.path in staged:
+            staged.pop(second.path).unlink()
+            swap(staged)
+            raise KeyboardInterrupt
+        swap(staged)
+
+    with monkeypatch.context() as cut, pytest.raises(KeyboardInterrupt):
+        cut.setattr(owned, "swap", power_cut)
+        apply(owned, [first, second])
+    assert everything(tmp_path) == {"old.conf", "a.conf", "dlhost/managed.json"}
+
+    apply(owned, [second])
+    assert everything(tmp_path) == {"b.conf", "dlhost/managed.json"}
+
+
+def test_an_owner_without_a_name_is_kept_by_number(owned: Any, tmp_path: Path) -> None:
+    file = dataclasses.replace(wanted(owned, tmp_path / "a.conf"), owner=str(os.getuid()), group=str(os.getgid()))
+    apply(owned, [file])
+    assert file.path.read_text() == "new\n"
+
+
 def test_an_absent_role_leaves_nothing_and_the_last_one_no_manifest(owned: Any, tmp_path: Path) -> None:
     apply(owned, [wanted(owned, tmp_path / "a.conf")])
     apply(owned, [wanted(owned, tmp_path / "b.conf")], role="vnc")
