@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import subprocess
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -212,10 +213,13 @@ def _explain(said: str, connection: Connection) -> tuple[Contact, str]:
     where = f"{connection.address} port {connection.port or 22}"
     if "REMOTE HOST IDENTIFICATION HAS CHANGED" in said:
         offending = re.search(r"Offending \S+ key in (\S+):(\d+)", said)
-        place = f"line {offending[2]} of {offending[1]}" if offending else "your known_hosts file"
+        alias = re.search(r"HostKeyAlias[= ](\S+)", " ".join(connection.ssh_args))
+        # A host may have keys of several types there, and every one of the old ones has to go.
+        file = f" -f {shlex.quote(offending[1])}" if offending else ""
+        remove = f"ssh-keygen -R {shlex.quote(alias[1] if alias else _known_as(connection))}{file}"
         return Contact.UNTRUSTED, (
-            f"has another host key than the one you trusted ({place}): either it was reinstalled, or someone "
-            "stands in between. If you know why, remove that line and run `dlhost ssh` once to trust the new key"
+            "has another host key than the one you trusted: either it was reinstalled, or someone "
+            f"stands in between. If you know why, run `{remove}`, then `dlhost ssh` once to trust the new key"
         )
     if "Host key verification failed" in said or "No matching host key" in said:
         return Contact.UNTRUSTED, (
@@ -235,6 +239,12 @@ def _explain(said: str, connection: Connection) -> tuple[Contact, str]:
         Contact.UNREACHABLE,
         f"cannot be reached at {where}: {_last_line(said) or 'the connection was closed'}",
     )
+
+
+def _known_as(connection: Connection) -> str:
+    """A host's name in known_hosts, where it has no alias."""
+    other_port = connection.port not in {None, 22}
+    return f"[{connection.address}]:{connection.port}" if other_port else connection.address
 
 
 def _last_line(text: str) -> str:

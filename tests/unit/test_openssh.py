@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import shlex
 import socket
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 
@@ -45,7 +47,7 @@ Host key verification failed.
         (
             CHANGED.replace("\n", "\r\n"),
             Contact.UNTRUSTED,
-            r"another host key.*\(line 12 of /home/ada/known_hosts\).*remove that line",
+            r"another host key.*run `ssh-keygen -R '\[192\.0\.2\.1\]:2222' -f /home/ada/known_hosts`, then",
         ),
         (UNKNOWN, Contact.UNTRUSTED, r"not trusted yet \(192\.0\.2\.1 port 2222\)\. Run `dlhost ssh` once"),
         ("Host key verification failed.\r\n", Contact.UNTRUSTED, "not trusted yet"),
@@ -235,3 +237,22 @@ def test_a_new_key_is_a_pair_of_texts_with_a_fingerprint(tmp_path: Path) -> None
     assert public.startswith("ssh-ed25519 ")
     assert public.endswith(" for a test\n")
     assert openssh._fingerprint(public).startswith("SHA256:")
+
+
+@pytest.mark.parametrize("alias", ["rig", ""])
+def test_a_reinstalled_hosts_keys_are_forgotten_by_the_command_named(tmp_path: Path, alias: str) -> None:
+    known_hosts = tmp_path / "known_hosts"
+    name = alias or "[192.0.2.1]:2222"
+    keys = []
+    for kind in ("ed25519", "ecdsa"):
+        subprocess.run(["ssh-keygen", "-q", "-t", kind, "-N", "", "-f", tmp_path / kind], check=True)
+        keys.append(" ".join((tmp_path / f"{kind}.pub").read_text().split()[:2]))
+    known_hosts.write_text("".join(f"{host} {key}\n" for host in (name, "other") for key in keys))
+    ada = replace(ADA, ssh_args=("-o", f"HostKeyAlias={alias}")) if alias else ADA
+
+    _, sentence = openssh._explain(CHANGED.replace("/home/ada/known_hosts", str(known_hosts)), ada)
+    named = re.search(r"run `(ssh-keygen [^`]+)`", sentence)
+
+    assert named is not None
+    subprocess.run(shlex.split(named[1]), check=True, capture_output=True)
+    assert known_hosts.read_text() == "".join(f"other {key}\n" for key in keys)
