@@ -234,13 +234,14 @@ def _host(name: str, ended: list[TaskEnded], stats: Stats | None) -> HostReport:
             last = failures[-1]
             failure = Failure(last.role, last.task, last.message, last.path)
     roles = list(dict.fromkeys(event.role for event in ended if event.role))
+    ports = [int(event.facts["ansible_port"]) for event in ended if "ansible_port" in event.facts]
     return HostReport(
         host=name,
         status=status,
         roles=tuple(_role(role, [event for event in ended if event.role == role], failure) for role in roles),
         checks=tuple(check for event in ended for check in event.checks),
         failure=failure,
-        moved_to_port=next((int(event.facts["ansible_port"]) for event in ended if "ansible_port" in event.facts), None),
+        moved_to_port=ports[0] if ports else None,
     )
 
 
