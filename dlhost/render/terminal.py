@@ -10,6 +10,7 @@ from rich.text import Text
 
 from dlhost.render import diff
 from dlhost.render.documents import DRIFT_WORDS
+from dlhost.render.plain import plain
 from dlhost.values.checks import Check, CheckResult
 from dlhost.values.run import Change, HostReport, HostStatus, RoleReport, RoleStatus, RunReport
 
@@ -134,6 +135,6 @@ def _wrapped(console: Console, content: str | Text, indent: int) -> None:
     """Print within the console's width, continuation lines under the first."""
     text = content if isinstance(content, Text) else Text(content)
     # What a host says must not steer this terminal.
-    text.plain = text.plain.replace("\x1b", "␛")
+    text.plain = plain(text.plain)
     for index, line in enumerate(text.wrap(console, max(console.width - indent - 2, 16))):
         console.print(Text(" " * (indent if index == 0 else indent + 2)) + line, soft_wrap=True)
