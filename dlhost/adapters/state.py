@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from dlhost.adapters.xdg import state_directory
+from dlhost.adapters.xdg import state_directory, writing_state
 from dlhost.errors import RefusedError, UsageError
 from dlhost.values.inventory import Location
 from dlhost.values.record import RunRecord, record_document, record_from
@@ -87,6 +87,7 @@ def _read_record(path: Path) -> RunRecord:
         raise UsageError(f"{path} is not a run record of this version of dlhost. Move it away.") from None
 
 
+@writing_state()
 def _runs(key: str) -> Path:
     """The records of one inventory, which nobody else may read."""
     directory = state_directory() / "runs" / key
@@ -95,6 +96,7 @@ def _runs(key: str) -> Path:
     return directory
 
 
+@writing_state()
 def _write_private(path: Path, text: str) -> None:
     temporary = path.with_suffix(".writing")
     temporary.unlink(missing_ok=True)

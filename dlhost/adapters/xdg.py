@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
-from dlhost.errors import RefusedError
+from dlhost.errors import DlhostError, RefusedError
 
 
 def config_directory() -> Path:
@@ -22,6 +22,22 @@ def config_directory() -> Path:
 def state_directory() -> Path:
     """$XDG_STATE_HOME/dlhost."""
     return _xdg("XDG_STATE_HOME", ".local/state")
+
+
+@contextmanager
+def writing_state() -> Iterator[None]:
+    """Around whatever writes there.
+
+    Raises:
+        DlhostError: It cannot be written, as on a full disk.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise DlhostError(
+            f"{error.filename or state_directory()} cannot be written: {error.strerror}. "
+            "Free some space, or set XDG_STATE_HOME to a directory that you can write to."
+        ) from None
 
 
 def cache_directory() -> Path:
