@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import signal
 import sys
+from itertools import takewhile
 from typing import Annotated, Any, NoReturn
 
 import typer
 from typer.core import TyperGroup
 
 from dlhost import __version__
-from dlhost.cli import demo, history, hosts, inventories, runs, secrets
+from dlhost.cli import demo, history, hosts, inventories, options, runs, secrets
 from dlhost.errors import DlhostError, ExitCode
+from dlhost.render import documents
+from dlhost.render.plain import plain
+
+# Click's; in which package it lies differs between versions of Typer.
+USAGE_ERROR: Any = typer.BadParameter.__base__
 
 
 class _Commands(TyperGroup):
@@ -21,15 +27,31 @@ class _Commands(TyperGroup):
         try:
             return super().invoke(ctx)
         except DlhostError as error:
-            typer.echo(str(error), err=True)
+            _tell(str(error), error.exit_code)
             raise typer.Exit(error.exit_code) from None
         except KeyboardInterrupt:
-            typer.echo("Interrupted.", err=True)
+            _tell("Interrupted.", ExitCode.INTERRUPTED)
             raise typer.Exit(ExitCode.INTERRUPTED) from None
+        except USAGE_ERROR as error:
+            # Its sentence for a person is Typer's own.
+            _tell_as_json(error.format_message(), ExitCode.USAGE)
+            raise
         except BrokenPipeError:
             # The reader of stdout, such as `head`, has had enough; nothing more can be said to it.
             sys.stdout = None
             raise typer.Exit(ExitCode.DONE) from None
+
+
+def _tell(sentence: str, code: ExitCode) -> None:
+    """An error's one sentence; a host may have said a part of it."""
+    _tell_as_json(sentence, code)
+    typer.echo(plain(sentence), err=True)
+
+
+def _tell_as_json(sentence: str, code: ExitCode) -> None:
+    """The same on stdout where --json was asked for; what follows -- is not for us."""
+    if "--json" in takewhile(lambda word: word != "--", sys.argv):
+        options.print_json(documents.error_document(sentence, code))
 
 
 def _version(asked: bool) -> None:
@@ -87,14 +109,26 @@ def main() -> NoReturn:
 
 
 def _confess(error: Exception) -> NoReturn:
-    """An error that nobody foresaw: one sentence here, the traceback in a file for the report."""
-    import traceback
-
+    """An error that nobody foresaw: one sentence here, where it happened in a file for the report."""
     from dlhost.adapters.xdg import state_directory
 
+    sentence = f"dlhost met a bug of its own: {type(error).__name__}. Please report it with "
     path = state_directory() / "bug.txt"
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    path.touch(mode=0o600)
-    path.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
-    typer.echo(f"dlhost met a bug of its own: {type(error).__name__}. Please report it with {path}.", err=True)
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path.touch(mode=0o600)
+        path.write_text(_where(error), encoding="utf-8")
+        sentence += f"{path}."
+    except OSError:
+        sentence += f"this:\n{_where(error)}"
+    _tell(sentence, ExitCode.TASK_FAILED)
     sys.exit(ExitCode.TASK_FAILED)
+
+
+def _where(error: BaseException) -> str:
+    """The tracebacks of an error and its causes, without their words: those may quote a secret."""
+    import traceback
+
+    cause = error.__cause__ or error.__context__
+    before = f"{_where(cause)}\n" if cause else ""
+    return f"{before}{''.join(traceback.format_tb(error.__traceback__))}{type(error).__name__}\n"

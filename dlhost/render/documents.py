@@ -55,6 +55,11 @@ def verify_document(record: RunRecord, report: RunReport, code: ExitCode) -> dic
     }
 
 
+def error_document(sentence: str, code: ExitCode) -> dict[str, Any]:
+    """What a command that has no result says instead."""
+    return {"schema_version": SCHEMA_VERSION, "exit_code": int(code), "error": sentence}
+
+
 def _head(record: RunRecord, code: ExitCode) -> dict[str, Any]:
     return {
         "schema_version": SCHEMA_VERSION,

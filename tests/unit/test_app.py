@@ -13,6 +13,7 @@ from dlhost import __version__
 from dlhost.adapters import ansible_env, content
 from dlhost.cli import app as program
 from dlhost.cli.app import app
+from tests.unit.world import World
 
 MAIN = [sys.executable, "-c", "from dlhost.cli.app import main; main()"]
 
@@ -57,6 +58,45 @@ def test_an_error_that_nobody_foresaw_is_one_sentence_and_a_file(
     assert capsys.readouterr().err == f"dlhost met a bug of its own: ZeroDivisionError. Please report it with {bug}.\n"
     assert "ZeroDivisionError" in bug.read_text()
     assert bug.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_bug_is_told_without_the_words_of_an_error(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken() -> None:
+        raise ValueError("hunter2 is no number")
+
+    monkeypatch.setattr(program, "app", broken)
+    with pytest.raises(SystemExit):
+        program.main()
+    assert "hunter2 is no number" not in capsys.readouterr().err
+    text = (tmp_path / "state" / "dlhost" / "bug.txt").read_text()
+    assert "ValueError" in text
+    assert "hunter2 is no number\n" not in text
+
+    # The place for the file may be what fails.
+    monkeypatch.setenv("XDG_STATE_HOME", "/proc/nowhere")
+    with pytest.raises(SystemExit) as ended:
+        program.main()
+    assert ended.value.code == 1
+    said = capsys.readouterr().err
+    assert said.startswith("dlhost met a bug of its own: ValueError. Please report it with this:\n")
+    assert "in broken" in said
+
+
+@pytest.mark.parametrize("command", [("history", "list", "-i", "rig"), ("provision", "-i", "rig")])
+def test_a_place_that_cannot_be_written_is_named(
+    world: World, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...]
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", "/proc/nowhere")
+
+    result = world(*command)
+
+    assert (result.exit_code, world.runs) == (1, [])
+    assert result.stderr == (
+        "/proc/nowhere cannot be written: No such file or directory. "
+        "Free some space, or set XDG_STATE_HOME to a directory that you can write to.\n"
+    )
 
 
 def test_a_reader_that_goes_away_is_no_error() -> None:

@@ -485,6 +485,47 @@ def test_a_command_line_that_does_not_fit_is_code_two(world: World, arguments: t
     assert re.search(said, result.stderr), result.stderr
 
 
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (("provision", "-i", "rigg", "--json"), 2, "There is no inventory rigg"),
+        (("provision", *RIG, "--json", "--nonsense"), 2, "No such option: --nonsense"),
+        (("drift", "--json"), 2, "Missing option '--inventory'"),
+        (("verify", *RIG, "--json"), 5, "alpha runs Fedora 42"),
+        (("inventory", "show", "rigg", "--json"), 2, "There is no inventory rigg"),
+    ],
+)
+def test_an_error_is_a_json_document_too(world: World, arguments: tuple[str, ...], code: int, said: str) -> None:
+    world.facts["alpha"] = {"distribution": "fedora", "version": "42", "pretty_name": "Fedora 42"}
+
+    result = world(*arguments)
+
+    document = json.loads(result.stdout)
+    assert result.exit_code == code
+    assert (sorted(document), document["schema_version"]) == (["error", "exit_code", "schema_version"], 1)
+    assert document["exit_code"] == code
+    assert said in document["error"]
+    assert said in result.stderr
+
+
+def test_an_interrupt_is_a_json_document_too(world: World) -> None:
+    world.raises = KeyboardInterrupt
+
+    result = world("drift", *RIG, "--json")
+
+    assert json.loads(result.stdout) == {"schema_version": 1, "exit_code": 130, "error": "Interrupted."}
+
+
+def test_what_a_host_says_in_a_refusal_steers_no_terminal(world: World) -> None:
+    world.facts["alpha"] = {"distribution": "x", "pretty_name": "\x1b]0;owned\x07\x9b2J\u202edora"}
+
+    result = world("provision", *RIG)
+
+    assert result.exit_code == ExitCode.REFUSED
+    assert "alpha runs ␛]0;owned␇�2J" in result.stderr
+    assert not set("\x1b\x07\x9b") & set(result.stderr)
+
+
 def test_a_file_of_extra_variables_must_be_a_text_and_a_mapping(world: World, tmp_path: Path) -> None:
     (tmp_path / "binary").write_bytes(b"\xff\xfe\x00")
     write(tmp_path / "list.yml", "- 1\n")
