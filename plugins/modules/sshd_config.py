@@ -528,7 +528,7 @@ def _key_file(entry: dict, effective: sshd.Effective) -> list[owned_files.OwnedF
     text = sshd.merge_keys((found.content or b"").decode("utf-8", "replace"), entry["keys"], entry["exclusive"])
     if found.content == text.encode():
         return []
-    group = grp.getgrgid(owner.pw_gid).gr_name
+    group = owned_files.name_of(grp.getgrgid, owner.pw_gid)
     return [owned_files.OwnedFile(paths[0], text.encode(), 0o600, entry["user"], group)]
 
 
@@ -549,7 +549,13 @@ def _require_host_keys(alone: sshd.Effective, default: sshd.Effective) -> None:
     for name in alone["hostkey"]:
         if not Path(name).exists():
             raise RefusedError(f"The host key {name} is missing. Run ssh-keygen -A on the host {AGAIN}")
-        bits, *_words, kind = run("ssh-keygen", "-l", "-f", name).stdout.split()
+        answer = run("ssh-keygen", "-l", "-f", name)
+        if answer.returncode != 0:
+            raise RefusedError(
+                f"The host key {name} cannot be read ({' '.join(answer.stderr.split())}). "
+                f"Remove it, run ssh-keygen -A on the host {AGAIN}"
+            )
+        bits, *_words, kind = answer.stdout.split()
         if kind == "(RSA)" and int(bits) < MINIMUM_RSA_BITS:
             raise RefusedError(
                 f"The host key {name} has only {bits} bits. Remove it, run ssh-keygen -A on the host and run again, "

@@ -401,6 +401,20 @@ def test_exclusive_keys_come_back_when_they_shut_the_door(host: Host, tmp_path: 
     assert harden(host, authorized_keys=keys, allow_exclusive_keys=True).changed == 0
 
 
+def test_odd_tables_and_a_damaged_host_key_are_no_bug(host: Host) -> None:
+    # A group that has no name any more, marks and rests in shadow(5).
+    host.execute(f"usermod -g 4711 {USER} 2>/dev/null || sed -i -E 's/^({USER}:x:[0-9]+:)[0-9]+/\\14711/' /etc/passwd")
+    host.execute("printf '+\\nrest:x\\n' >> /etc/shadow")
+    key = (host.directory / "id_ed25519.pub").read_text().strip()
+    other = host.execute("ssh-keygen -q -t ed25519 -N '' -f /root/other && cat /root/other.pub").strip()
+    hardened = harden(host, crypto="vendor", authorized_keys=[{"user": USER, "keys": [key, other]}])
+    assert not hardened.failed, hardened.output
+    host.execute("echo nonsense > /etc/ssh/ssh_host_rsa_key; rm /etc/ssh/ssh_host_rsa_key.pub")
+    refused = harden(host)
+    assert "The host key /etc/ssh/ssh_host_rsa_key cannot be read" in refused.message()
+    assert "Traceback" not in refused.output
+
+
 def test_a_connection_that_is_not_ssh_proves_nothing(host: Host) -> None:
     host.settings = {
         "ansible_connection": "community.docker.docker",
