@@ -219,13 +219,10 @@ def _explain(said: str, connection: Connection) -> tuple[Contact, str]:
         remove = f"ssh-keygen -R {shlex.quote(alias[1] if alias else _known_as(connection))}{file}"
         return Contact.UNTRUSTED, (
             "has another host key than the one you trusted: either it was reinstalled, or someone "
-            f"stands in between. If you know why, run `{remove}`, then `dlhost ssh` once to trust the new key"
+            f"stands in between. If you know why, run `{remove}`"
         )
     if "Host key verification failed" in said or "No matching host key" in said:
-        return Contact.UNTRUSTED, (
-            f"has a host key that you have not trusted yet ({where}). "
-            "Run `dlhost ssh` once, compare the fingerprint, say yes"
-        )
+        return Contact.UNTRUSTED, f"has a host key that you have not trusted yet ({where})"
     if "Permission denied" in said:
         user = connection.user or "your user name"
         methods = re.search(r"Permission denied \(([^)]*)\)", said)

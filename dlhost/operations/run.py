@@ -272,7 +272,7 @@ def _look(
     refused = [
         f"{probe.host} {refusal}."
         for probe in probes
-        for refusal in preflight.refusals(probe, roles, changing=request.changing)
+        for refusal in preflight.refusals(probe, roles, request.inventory, changing=request.changing)
     ]
     if refused:
         raise RefusedError("\n".join(refused))

@@ -37,16 +37,18 @@ class Probe:
     facts: Mapping[str, str] | None = None
 
 
-def refusals(probe: Probe, roles: Sequence[str], *, changing: bool) -> list[str]:
+def refusals(probe: Probe, roles: Sequence[str], inventory: str, *, changing: bool) -> list[str]:
     """Why dlhost will not touch this host, one sentence each; empty where it may go on with these roles.
 
-    `changing`: whether the run is to change the host; one that only looks needs no room there.
+    `inventory` is for the commands in them, as the user named it. `changing`: whether the run is to change the host;
+    one that only looks needs no room there.
     """
     if probe.contact is Contact.UNTRUSTED:
-        return [probe.error]
+        trust = f"dlhost ssh -i {inventory} --host {probe.host}"
+        return [f"{probe.error}. To trust its key, run `{trust}`, compare the fingerprint, say yes"]
     if probe.contact is Contact.UNREACHABLE or probe.facts is None:
         return []
-    found = [_operating_system(probe.facts), _sudo(probe), _disk(probe.facts) if changing else ""]
+    found = [_operating_system(probe.facts), _sudo(probe, inventory), _disk(probe.facts) if changing else ""]
     if probe.facts.get("python") == "no" and "system" not in roles:
         found.append("has no Python yet; role system brings it, so leave it in the run")
     return [refusal for refusal in found if refusal]
@@ -70,13 +72,13 @@ def _operating_system(facts: Mapping[str, str]) -> str:
     return ""
 
 
-def _sudo(probe: Probe) -> str:
+def _sudo(probe: Probe, inventory: str) -> str:
     user = (probe.facts or {}).get("user", "the user")
     return {
         "ok": "",
         "password": (
             f"asks {user} for a sudo password. Run in a terminal to be asked for it, "
-            "or store it: dlhost secrets set ansible_become_password"
+            f"or store it: dlhost secrets set -i {inventory} ansible_become_password"
         ),
         "wrong": f"refuses the sudo password given for {user}. Nothing was changed; try again with the right one",
         "none": f"has no sudo, and {user} is not root. Install it: su -c 'apt-get install sudo && adduser {user} sudo'",

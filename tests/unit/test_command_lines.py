@@ -314,7 +314,7 @@ REFUSED: list[tuple[dict[str, str], tuple[str, ...], str]] = [
         (),
         "no sudo, and rig is not root. Install it: su -c 'apt-get install sudo && adduser rig sudo'",
     ),
-    ({"sudo": "password"}, (), "asks rig for a sudo password. Run in a terminal"),
+    ({"sudo": "password"}, (), "asks rig for a sudo password.*dlhost secrets set -i rig ansible_become_password"),
     ({"sudo": "sorry, you must have a tty"}, (), "does not let rig use sudo: sorry"),
     ({"python": "no"}, ("--skip", "system"), "no Python yet; role system brings it"),
     ({"ssh_hardened": "no"}, (), "passwords will be refused.*say --yes"),
@@ -356,7 +356,10 @@ def test_an_untrusted_host_key_is_refused(world: World) -> None:
     result = world("provision", *RIG)
 
     assert (result.exit_code, world.runs) == (ExitCode.REFUSED, [])
-    assert result.stderr == "beta has a host key that you have not trusted yet.\n"
+    assert result.stderr == (
+        "beta has a host key that you have not trusted yet. "
+        "To trust its key, run `dlhost ssh -i rig --host beta`, compare the fingerprint, say yes.\n"
+    )
 
 
 def test_consent_is_given_by_yes_and_needed_only_to_provision(world: World) -> None:
@@ -467,7 +470,7 @@ USAGE: list[tuple[tuple[str, ...], str]] = [
     (("provision", *RIG, "--nonsense"), "No such option"),
     (("nonsense",), "No such command"),
     (("roles", "sistem"), r"did you mean system\?"),
-    (("history", "show", "2026", *RIG), "no run of inventory rig begin"),
+    (("history", "show", "2026", *RIG), "no run of inventory rig begin.*`dlhost history list -i rig`"),
     (("tunnel", *RIG, "--host", "alpha", "-L", "8888"), r"-L 8888 is not of the form \[ADDRESS:\]PORT:HOST:HOSTPORT"),
     (("ssh", *RIG), "Which host. The inventory has alpha, beta"),
     (("ssh", *RIG, "--host", "gamma"), "--limit names no host|no host gamma"),

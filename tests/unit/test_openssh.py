@@ -47,9 +47,9 @@ Host key verification failed.
         (
             CHANGED.replace("\n", "\r\n"),
             Contact.UNTRUSTED,
-            r"another host key.*run `ssh-keygen -R '\[192\.0\.2\.1\]:2222' -f /home/ada/known_hosts`, then",
+            r"another host key.*run `ssh-keygen -R '\[192\.0\.2\.1\]:2222' -f /home/ada/known_hosts`$",
         ),
-        (UNKNOWN, Contact.UNTRUSTED, r"not trusted yet \(192\.0\.2\.1 port 2222\)\. Run `dlhost ssh` once"),
+        (UNKNOWN, Contact.UNTRUSTED, r"not trusted yet \(192\.0\.2\.1 port 2222\)$"),
         ("Host key verification failed.\r\n", Contact.UNTRUSTED, "not trusted yet"),
         (
             "ada@192.0.2.1: Permission denied (publickey,password).\r\n",
