@@ -79,7 +79,8 @@ def check(name: str, ask: Ask) -> list[str]:
 def _in_plain_text(inventory: Inventory, secret: set[str]) -> list[str]:
     """Settings that are secrets by their role's word or by Ansible's, and stand readable in a file."""
     return [
-        f"{setting.file}:{setting.line()}: {setting.name} is readable here; move it: dlhost secrets set {setting.name}"
+        f"{setting.file}:{setting.line()}: {setting.name} is readable here; "
+        f"move it: dlhost secrets set -i {inventory.name} {setting.name}"
         for setting in inventory.settings
         if setting.name in secret | PASSWORDS
         and any(text not in inventory.secrets and "{{" not in text for text in texts_in(setting.value))
