@@ -1,1 +1,1 @@
-"""What a user can ask for, one module each: plain functions over values, with their adapters as arguments."""
+"""What a user can ask for, one module each: functions from values to values that work through the adapters."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -15,7 +16,7 @@ from rich.text import Text
 
 from dlhost.values.run import Event, Outcome, TaskEnded, TaskStarted
 
-# From when on a running task is named as slow, and how often a plain log says so.
+# From when on a running task is named as slow.
 SLOW_S = 20.0
 MARKS = {
     Outcome.CHANGED: ("changed", "yellow"),
@@ -29,7 +30,8 @@ class _Host:
     role: str = ""
     task: str = "waiting"
     since: float = field(default_factory=time.monotonic)
-    begun: float = field(default_factory=time.monotonic)
+    running: bool = False
+    named: bool = False
     changed: int = 0
     ended: str = ""
 
@@ -47,6 +49,7 @@ class Progress:
         self._roles: list[str] = []
         self._begun = time.monotonic()
         self._live: Live | None = None
+        self._over = threading.Event()
 
     def __enter__(self) -> Self:
         return self
@@ -54,6 +57,7 @@ class Progress:
     def __exit__(
         self, _type: type[BaseException] | None, _error: BaseException | None, _: TracebackType | None
     ) -> None:
+        self._over.set()
         if self._live is not None:
             self._live.stop()
             self._live = None
@@ -69,6 +73,7 @@ class Progress:
         else:
             plural = "host" if len(hosts) == 1 else "hosts"
             self._console.print(f"{len(hosts)} {plural}: {', '.join(roles)}", soft_wrap=True)
+            threading.Thread(target=self._watch, daemon=True).start()
 
     def __call__(self, event: Event) -> None:
         """Take one event in."""
@@ -81,9 +86,11 @@ class Progress:
         if event.role and event.role != host.role and self._live is None:
             self._console.print(f"{event.host}: {self._place(event.role)}", soft_wrap=True)
         host.role, host.task, host.since = event.role or host.role, event.task, time.monotonic()
+        host.running, host.named = True, False
 
     def _ended(self, host: _Host, event: TaskEnded) -> None:
         seconds = time.monotonic() - host.since
+        host.running = False
         if event.outcome is Outcome.CHANGED:
             host.changed += 1
         if event.outcome in {Outcome.FAILED, Outcome.UNREACHABLE}:
@@ -100,6 +107,14 @@ class Progress:
                 f"slow    {event.host}  {event.role}: {event.task} took {seconds:.0f} s", soft_wrap=True
             )
 
+    def _watch(self) -> None:
+        """Name slow tasks while they run: a log that stands still says why."""
+        while not self._over.wait(SLOW_S / 4):
+            for name, host in self._hosts.items():
+                if host.running and not host.named and time.monotonic() - host.since >= SLOW_S:
+                    host.named = True
+                    self._console.print(f"slow    {name}  {host.role}: {host.task} is still running", soft_wrap=True)
+
     def _place(self, role: str) -> str:
         if role not in self._roles:
             return role
@@ -109,8 +124,8 @@ class Progress:
         """As many hosts as fit in the window, those with the longest-running task first."""
         now = time.monotonic()
         table = Table.grid(padding=(0, 1), expand=True)
-        for width in (None, None):
-            table.add_column(no_wrap=True, overflow="ellipsis", max_width=width)
+        for _ in ("host", "role"):
+            table.add_column(no_wrap=True, overflow="ellipsis")
         table.add_column(ratio=1, no_wrap=True, overflow="ellipsis")
         table.add_column(justify="right", no_wrap=True)
         room = max(self._console.height - 3, 1)

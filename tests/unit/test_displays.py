@@ -165,6 +165,22 @@ def test_a_slow_task_is_named_without_a_terminal(monkeypatch: pytest.MonkeyPatch
     assert "slow    beta  system: Fetch took 45 s" in shown(80, run)
 
 
+def test_without_a_terminal_a_slow_task_is_named_once_while_it_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dlhost.render.progress.SLOW_S", 0.1)
+
+    def run(console: Console) -> None:
+        with Progress(console) as display:
+            display.announce(["alpha", "beta"], ["system"])
+            display(TaskStarted("alpha", "system", "Begin"))
+            display(ended("alpha", task="Begin"))
+            display(TaskStarted("beta", "system", "Wait for apt"))
+            time.sleep(0.5)
+
+    assert [line for line in shown(80, run).splitlines() if line.startswith("slow")] == [
+        "slow    beta  system: Wait for apt is still running"
+    ]
+
+
 @pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize("hosts", [1, 10, 100])
 def test_the_live_picture_fits_its_window(width: int, hosts: int, monkeypatch: pytest.MonkeyPatch) -> None:
