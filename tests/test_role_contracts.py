@@ -20,6 +20,7 @@ import yaml
 REPOSITORY = Path(__file__).parents[1]
 BLOCKS = ("block", "rescue", "always")
 COMMANDS = {f"{prefix}{name}" for prefix in ("", "ansible.builtin.") for name in ("command", "shell", "raw")}
+COMMANDS.add("dlhost.host.shell_script")
 Task = dict[str, Any]
 
 
