@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import subprocess
@@ -11,6 +12,7 @@ from pathlib import Path
 LISTS = Path("/var/lib/apt/lists")
 # dpkg's journal: there while it works, and after it was cut; apt-get then refuses everything.
 JOURNAL = Path("/var/lib/dpkg/updates")
+LOCK = Path("/var/lib/dpkg/lock")
 LISTS_VALID_S = 3600
 # Where apt's own configuration says nothing; a fresh host updates itself for minutes.
 LOCK_TIMEOUT_S = 300
@@ -24,6 +26,11 @@ ENVIRONMENT = {
 }
 # A package that brings a new configuration file keeps the host's, and asks nobody.
 KEEP_CONFIGURATION = ("--force-confdef", "--force-confold")
+# What apt-get and dpkg say of a lock that somebody else holds.
+LOCKED = re.compile(r"Could not get lock|lock was locked by another process")
+HOLDER = re.compile(r"process (?:with pid )?\d+(?: \([^)]*\))?")
+# The lists are young, and the mirror has moved on all the same.
+OUTDATED = re.compile(r"Failed to fetch|has no installation candidate")
 
 
 class PackagesError(Exception):
@@ -32,7 +39,7 @@ class PackagesError(Exception):
 
 def was_cut() -> bool:
     """Whether an installation was stopped half-way and has to be finished before the next."""
-    return JOURNAL.is_dir() and any(path.name.isdigit() for path in JOURNAL.iterdir())
+    return JOURNAL.is_dir() and any(path.name.isdigit() for path in JOURNAL.iterdir()) and not _dpkg_works()
 
 
 def install(names: list[str]) -> None:
@@ -43,20 +50,25 @@ def install(names: list[str]) -> None:
     """
     timeout_s = _lock_timeout_s()
     if was_cut():
-        finished = _run("dpkg", "--configure", "-a", *KEEP_CONFIGURATION)
-        if finished.returncode != 0:
-            raise PackagesError(f"An installation was cut and dpkg cannot finish it: {_why(finished)}")
+        failure = "An installation was cut and dpkg cannot finish it"
+        _must(failure, timeout_s, "dpkg", "--configure", "-a", *KEEP_CONFIGURATION)
     if not names:
         return
-    fresh = _lists_are_fresh()
+    fresh = _lists_are_fresh() and not _unknown(names)
     if not fresh:
         _update(timeout_s)
+        # Asked beforehand: apt-get takes `curl-` for a wish to remove curl, and a dot in an unknown name for a pattern.
+        unknown = _unknown(names)
+        if unknown:
+            raise PackagesError(
+                f"apt knows no package called {', '.join(unknown)}. Correct the name in the inventory, or add its source."
+            )
     installed = _install(names, timeout_s)
-    if fresh and "Unable to locate package" in installed.stderr:
+    if fresh and installed.returncode != 0 and OUTDATED.search(installed.stderr):
         _update(timeout_s)
         installed = _install(names, timeout_s)
     if installed.returncode != 0:
-        raise PackagesError(_sentence(installed, timeout_s))
+        raise PackagesError(_sentence("apt failed", installed, timeout_s))
 
 
 def hand_back(names: list[str], *, check: bool) -> list[str]:
@@ -64,11 +76,12 @@ def hand_back(names: list[str], *, check: bool) -> list[str]:
 
     They are not removed: others may depend on them by now.
     """
-    manual = set(_run("apt-mark", "showmanual").stdout.split()) & set(names)
+    if not names:
+        return []
+    timeout_s = _lock_timeout_s()
+    manual = set(_must("apt-mark failed", timeout_s, "apt-mark", "showmanual").split()) & set(names)
     if manual and not check:
-        marked = _run("apt-mark", "auto", *sorted(manual))
-        if marked.returncode != 0:
-            raise PackagesError(f"apt-mark failed: {_why(marked)}")
+        _must("apt-mark failed", timeout_s, "apt-mark", "auto", *sorted(manual))
     return sorted(manual)
 
 
@@ -87,15 +100,38 @@ def _install(names: list[str], timeout_s: int) -> subprocess.CompletedProcess[st
 
 
 def _update(timeout_s: int) -> None:
-    """Refresh the package lists; their lock is one that apt-get does not wait for by itself."""
+    """Refresh the package lists."""
+    _must("apt cannot refresh its package lists", timeout_s, "apt-get", "update", "--quiet")
+
+
+def _must(failure: str, timeout_s: int, *command: str) -> str:
+    """What a command prints that does not wait for a lock by itself; `failure` begins the sentence where it fails."""
     deadline = time.monotonic() + timeout_s
     while True:
-        updated = _run("apt-get", "update", "--quiet")
-        if updated.returncode == 0:
-            return
-        if "Could not get lock" not in updated.stderr or time.monotonic() > deadline:
-            raise PackagesError(_sentence(updated, timeout_s))
+        done = _run(*command)
+        if done.returncode == 0:
+            return done.stdout
+        if not LOCKED.search(done.stderr) or time.monotonic() >= deadline:
+            raise PackagesError(_sentence(failure, done, timeout_s))
         time.sleep(LOCK_POLL_S)
+
+
+def _unknown(names: list[str]) -> list[str]:
+    """Those that no package list has exactly."""
+    known = set(_run("apt-cache", "pkgnames").stdout.split())
+    return [name for name in names if name not in known]
+
+
+def _dpkg_works() -> bool:
+    """Whether somebody's dpkg is at work just now, which keeps this lock as long."""
+    try:
+        with LOCK.open("r+b") as lock:
+            fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False  # No such file, or it may not be opened: then nothing is known to work.
+    return False
 
 
 def _lists_are_fresh() -> bool:
@@ -107,16 +143,12 @@ def _lock_timeout_s() -> int:
     return int(answer) if answer.isdigit() else LOCK_TIMEOUT_S
 
 
-def _sentence(failed: subprocess.CompletedProcess[str], timeout_s: int) -> str:
-    holder = re.search(r"held by process (\d+ \([^)]*\))", failed.stderr)
-    if holder:
-        return f"apt waited {timeout_s} s for its lock, held by process {holder[1]}; run again when that has ended."
-    unknown = re.findall(r"Unable to locate package (\S+)", failed.stderr)
-    if unknown:
-        return (
-            f"apt knows no package called {', '.join(unknown)}. Correct the name in the inventory, or add its source."
-        )
-    return f"apt failed: {_why(failed)}"
+def _sentence(failure: str, failed: subprocess.CompletedProcess[str], timeout_s: int) -> str:
+    if LOCKED.search(failed.stderr):
+        holder = HOLDER.search(failed.stderr)
+        who = holder[0] if holder else "another program"
+        return f"apt waited {timeout_s} s for its lock, held by {who}; run again when that has ended."
+    return f"{failure}: {_why(failed)}"
 
 
 def _why(failed: subprocess.CompletedProcess[str]) -> str:
@@ -125,4 +157,13 @@ def _why(failed: subprocess.CompletedProcess[str]) -> str:
 
 
 def _run(*command: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, **ENVIRONMENT})
+    """No command may read the standard input, by which the module itself came."""
+    return subprocess.run(
+        command,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        check=False,
+        env={**os.environ, **ENVIRONMENT},
+    )
