@@ -60,8 +60,9 @@ def install(names: list[str]) -> None:
         # Asked beforehand: apt-get takes `curl-` for a wish to remove curl, and a dot in an unknown name for a pattern.
         unknown = _unknown(names)
         if unknown:
+            named = ", ".join(unknown)
             raise PackagesError(
-                f"apt knows no package called {', '.join(unknown)}. Correct the name in the inventory, or add its source."
+                f"apt knows no package called {named}. Correct the name in the inventory, or add its source."
             )
     installed = _install(names, timeout_s)
     if fresh and installed.returncode != 0 and OUTDATED.search(installed.stderr):

@@ -51,8 +51,8 @@ def apt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Apt:
     (tmp_path / "lock").touch()
     monkeypatch.setattr(debian_packages, "LOCK", tmp_path / "lock")
     monkeypatch.setattr(debian_packages, "_run", made.run)
-    monkeypatch.setattr(debian_packages.time, "sleep", lambda _seconds: None)
-    monkeypatch.setattr(debian_packages.time, "monotonic", lambda: next(ticks))
+    monkeypatch.setattr("time.sleep", lambda _seconds: None)
+    monkeypatch.setattr("time.monotonic", lambda: next(ticks))
     return made
 
 
