@@ -17,6 +17,8 @@ from typing import Any
 import pytest
 import yaml
 
+from dlhost.values.preflight import SUPPORTED
+
 REPOSITORY = Path(__file__).parents[1]
 BLOCKS = ("block", "rescue", "always")
 COMMANDS = {f"{prefix}{name}" for prefix in ("", "ansible.builtin.") for name in ("command", "shell", "raw")}
@@ -498,6 +500,20 @@ def write(root: Path, files: dict[str, str]) -> Repository:
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_text(dedent(text))
     return Repository(root)
+
+
+def test_all_tables_of_supported_platforms_agree() -> None:
+    """dlhost refuses a host by its own table before a role does by its."""
+    values = {role.name: load(role.path / "vars" / "main.yml") for role in Repository(REPOSITORY).roles}
+    platforms = values["system"]["__system_platforms"]
+    names = [f"{name.title()} {version}" for name, versions in SUPPORTED.items() for version in versions]
+
+    assert {name: tuple(platform["versions"]) for name, platform in platforms.items()} == SUPPORTED
+    assert values["ssh_hardening"]["__ssh_hardening_platforms"] == names
+    # Another copy would have to agree as well; the collection needs none.
+    assert list(REPOSITORY.glob("roles/*/meta/main.yml")) == []
+    for path in REPOSITORY.glob("roles/*/vars/*-*.yml"):
+        assert path.stem.replace("-", " ") in names
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
