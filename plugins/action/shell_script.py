@@ -21,7 +21,6 @@ class ActionModule(ActionBase):
         done = self._low_level_execute_command("/bin/sh -s", in_data=script, executable="/bin/sh")
         result.update(done, changed=True, failed=done["rc"] != 0)
         if result["failed"]:
-            result["msg"] = (
-                f"the script ended with status {done['rc']}: {(done['stderr'] or done['stdout']).strip()[-1000:]}"
-            )
+            said = (done["stderr"] or done["stdout"]).strip()[-SHOWN_CHARACTERS:]
+            result["msg"] = f"The script ended with status {done['rc']}: {said}"
         return result
