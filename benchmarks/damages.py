@@ -50,7 +50,7 @@ def _deleted(path: str, *also_named: str) -> Damage:
 
 
 CERTIFICATE = "/usr/local/share/ca-certificates/dlhost-benchmark.crt"
-# Modes, drop-ins, stopped and masked units, removed packages, edited configuration, deleted files, as the roles own them.
+# Modes, drop-ins, masked units, removed packages, edited configuration, deleted files: what the roles own of them.
 DAMAGES = (
     _mode("/etc/needrestart/conf.d/90-dlhost.conf", "600"),
     _mode("/etc/ssh/sshd_config.d/00-dlhost.conf", "666"),
