@@ -27,7 +27,7 @@ ENVIRONMENT = {
 # A package that brings a new configuration file keeps the host's, and asks nobody.
 KEEP_CONFIGURATION = ("--force-confdef", "--force-confold")
 # What apt-get and dpkg say of a lock that somebody else holds.
-LOCKED = re.compile(r"Could not get lock|lock was locked by another process")
+LOCKED = re.compile(r"Could not get lock|lock was locked by another process|Unable to acquire the dpkg frontend lock")
 HOLDER = re.compile(r"process (?:with pid )?\d+(?: \([^)]*\))?")
 # The lists are young, and the mirror has moved on all the same.
 OUTDATED = re.compile(r"Failed to fetch|has no installation candidate")
@@ -146,7 +146,8 @@ def _lock_timeout_s() -> int:
 
 def _sentence(failure: str, failed: subprocess.CompletedProcess[str], timeout_s: int) -> str:
     if LOCKED.search(failed.stderr):
-        holder = HOLDER.search(failed.stderr)
+        # While apt-get waits by itself it names the holder on standard output, and in its last word no more.
+        holder = HOLDER.search(failed.stderr) or HOLDER.search(failed.stdout)
         who = holder[0] if holder else "another program"
         return f"apt waited {timeout_s} s for its lock, held by {who}; run again when that has ended."
     return f"{failure}: {_why(failed)}"

@@ -114,6 +114,15 @@ def test_the_holder_of_the_lock_is_named(apt: Apt) -> None:
     assert said == "apt waited 7 s for its lock, held by process 812 (unattended-upgr); run again when that has ended."
 
 
+def test_a_holder_that_apt_named_while_it_waited_is_named(apt: Apt) -> None:
+    waited = (
+        "Waiting for cache lock: Could not get lock /var/lib/dpkg/lock-frontend. It is held by process 9 (python3)...\n"
+    )
+    last = "E: Unable to acquire the dpkg frontend lock (/var/lib/dpkg/lock-frontend), is another process using it?\n"
+    apt.answer(INSTALL, (100, waited, last))
+    assert "held by process 9 (python3);" in refusal(lambda: debian_packages.install(["curl"]))
+
+
 def test_the_lock_of_the_lists_is_waited_for(apt: Apt) -> None:
     (debian_packages.LISTS / "mirror_Packages").unlink()
     apt.answer(UPDATE, (100, "", HELD), (100, "", "E: Could not get lock /var/lib/apt/lists/lock\n"), (0, "", ""))
