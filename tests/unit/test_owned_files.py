@@ -11,6 +11,7 @@ import pwd
 import resource
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -39,13 +40,18 @@ def owned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     return module
 
 
-@pytest.fixture
+@contextmanager
 def small_files() -> Iterator[None]:
-    """No file may grow over 4 KiB: what a full disk does, without filling one."""
+    """No file may grow over 4 KiB: what a full disk does, without filling one.
+
+    No fixture, whose limit would also hold for the log that the test run itself may be written to.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def wanted(owned: Any, path: Path, text: str = "new\n", **more: Any) -> Any:
@@ -139,11 +145,11 @@ def test_a_refused_file_leaves_the_host_as_it_was(owned: Any, tmp_path: Path) ->
     assert everything(tmp_path) == {"a.conf"}
 
 
-def test_a_full_disk_leaves_the_host_as_it_was(owned: Any, tmp_path: Path, small_files: None) -> None:
-    del small_files
+def test_a_full_disk_leaves_the_host_as_it_was(owned: Any, tmp_path: Path) -> None:
     (tmp_path / "a.conf").write_text("old\n")
 
-    with pytest.raises(owned.OwnedFilesError, match=r"b\.conf cannot be written: File too large"):
+    full = r"b\.conf cannot be written: File too large"
+    with small_files(), pytest.raises(owned.OwnedFilesError, match=full):
         apply(owned, [wanted(owned, tmp_path / "a.conf"), wanted(owned, tmp_path / "b.conf", text="x" * 5000)])
 
     assert (tmp_path / "a.conf").read_text() == "old\n"
