@@ -267,7 +267,7 @@ def _look(
         if password is None and outside.ask is not None:
             password = asked = outside.ask(f"sudo password on {probe.host}")
         if password is not None:
-            accepted = outside.try_sudo_password(hosts[probe.host], password, sockets)
+            accepted = outside.try_sudo_password(_as_found(hosts[probe.host], probe), password, sockets)
             probes[index] = replace(probe, sudo="ok" if accepted else "wrong")
     refused = [
         f"{probe.host} {refusal}."
@@ -277,6 +277,11 @@ def _look(
     if refused:
         raise RefusedError("\n".join(refused))
     return probes, asked
+
+
+def _as_found(host: Host, probe: Probe) -> Host:
+    """The host on the port that answered, where that is not the inventory's."""
+    return host if probe.port is None else replace(host, connection=replace(host.connection, port=probe.port))
 
 
 def _require_consent(probes: Sequence[Probe], request: Request, outside: Outside, roles: Sequence[str]) -> None:

@@ -269,6 +269,15 @@ def test_a_port_that_moved_earlier_is_handed_on_and_named_again(world: World) ->
     assert (world("drift", *RIG).exit_code, world("verify", *RIG).exit_code) == (0, 0)
 
 
+def test_a_stored_sudo_password_is_tried_on_the_port_that_answers(world: World, rig: Path) -> None:
+    write(rig / "host_vars" / "alpha.yml", f"ansible_become_password: {world.sudo_password}\n")
+    world.facts["alpha"] = {"sudo": "password"}
+    world.probes = {"alpha": replace(world._probe("alpha"), port=2222)}
+
+    assert world("verify", *RIG).exit_code == ExitCode.DONE
+    assert world.sudo_ports == [2222]
+
+
 @pytest.mark.parametrize("events", [ALL_WELL, (ended("alpha", facts={"ansible_port": 2222}), *ALL_WELL)])
 def test_an_inventory_that_names_the_new_port_already_needs_no_act(
     world: World, rig: Path, events: tuple[Event, ...]
@@ -470,7 +479,7 @@ USAGE: list[tuple[tuple[str, ...], str]] = [
     (("provision", *RIG, "--nonsense"), "No such option"),
     (("nonsense",), "No such command"),
     (("roles", "sistem"), r"did you mean system\?"),
-    (("history", "show", "2026", *RIG), "no run of inventory rig begin.*`dlhost history list -i rig`"),
+    (("history", "show", "2026", *RIG), "No run of inventory rig begins.*`dlhost history list -i rig`"),
     (("tunnel", *RIG, "--host", "alpha", "-L", "8888"), r"-L 8888 is not of the form \[ADDRESS:\]PORT:HOST:HOSTPORT"),
     (("ssh", *RIG), "Which host. The inventory has alpha, beta"),
     (("ssh", *RIG, "--host", "gamma"), "--limit names no host|no host gamma"),

@@ -114,6 +114,7 @@ class World:
     runs: list[PlaybookRun] = field(default_factory=list)
     questions: list[str] = field(default_factory=list)
     closed: list[str] = field(default_factory=list)
+    sudo_ports: list[int | None] = field(default_factory=list)
     at_terminal: bool = False
 
     def run(self, run: PlaybookRun, listen: Listener) -> bool:
@@ -131,7 +132,8 @@ class World:
         facts = FACTS | self.facts.get(name, {})
         return Probe(name, Contact.REACHED, sudo=facts["sudo"], facts=facts)
 
-    def try_sudo_password(self, _host: Host, password: str, _sockets: Path) -> bool:
+    def try_sudo_password(self, host: Host, password: str, _sockets: Path) -> bool:
+        self.sudo_ports.append(host.connection.port)
         return password == self.sudo_password
 
     def close(self, hosts: Iterable[Host], _sockets: Path) -> None:
