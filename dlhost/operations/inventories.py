@@ -8,7 +8,7 @@ from typing import Any
 from dlhost.adapters import content, inventory_source, state, vault
 from dlhost.operations.run import secret_texts
 from dlhost.values.record import RunRecord, record_document
-from dlhost.values.redaction import redaction
+from dlhost.values.redaction import HIDDEN, redaction
 
 
 def overview() -> list[dict[str, Any]]:
@@ -47,7 +47,8 @@ def show(name: str, ask: Callable[[str], str] | None) -> dict[str, Any]:
         "settings": [
             {
                 "name": setting.name,
-                "value": hide(setting.value),
+                # Too short to be hidden wherever it occurs, a secret is still one where it is set.
+                "value": HIDDEN if str(setting.value) in inventory.secrets else hide(setting.value),
                 "file": str(setting.file.relative_to(location.directory)),
                 "line": setting.line(),
             }

@@ -198,3 +198,14 @@ def test_a_number_is_hidden_where_it_is_the_secret() -> None:
 
 def test_texts_and_numbers_give_a_value_away() -> None:
     assert list(texts_in({"a": ["x", 12345, 1.5, True, None], "b": "y"})) == ["x", "12345", "1.5", "y"]
+
+
+def test_a_short_secret_is_hidden_where_it_is_set(world: World, rig: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = write(rig.parent / "password", "the vault's")
+    source.chmod(0o600)
+    monkeypatch.setenv("DLHOST_VAULT_PASSWORD_FILE", str(source))
+    encrypted = vault.encrypt("portal_pin: pw\n", vault.VaultPassword("the vault's"))
+    write(rig / "group_vars" / "all" / "vault.yml", encrypted)
+
+    shown = world("inventory", "show", "rig").stdout
+    assert f"portal_pin = {HIDDEN}" in shown
