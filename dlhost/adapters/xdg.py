@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
+import signal
 import stat
 import tempfile
 from collections.abc import Iterator
@@ -63,17 +64,29 @@ def private_directory() -> Path:
 
 @contextmanager
 def private_place() -> Iterator[Path]:
-    """A directory for plain texts of secrets, gone at the end; what killed processes left of theirs goes first."""
+    """A directory for plain texts of secrets, gone at the end; what killed processes left of theirs goes first.
+
+    That includes a child that still works in its dead parent's directory, as ansible-playbook does after a kill -9.
+    """
     parent = private_directory()
     with ExitStack() as held:
         with _locked(parent):  # Nobody sweeps between the making of a directory and the lock on it.
             for left in parent.glob("run-*"):
                 with suppress(BlockingIOError), _locked(left, fcntl.LOCK_NB):
+                    _end_processes_in(left)
                     shutil.rmtree(left, ignore_errors=True)
             place = Path(tempfile.mkdtemp(prefix="run-", dir=parent))
             held.enter_context(_locked(place))
             held.callback(shutil.rmtree, place, ignore_errors=True)
         yield place
+
+
+def _end_processes_in(directory: Path) -> None:
+    """Kill what has its working directory here; on a system without proc(5) there is no telling."""
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if (process / "cwd").readlink().is_relative_to(directory):
+                os.kill(int(process.name), signal.SIGKILL)
 
 
 @contextmanager

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,31 @@ def test_what_a_killed_process_left_is_swept_and_what_a_living_one_needs_is_not(
 
         with private_place():
             assert not place.exists()
+
+
+def _works(process: int) -> bool:
+    """Whether it runs; what was killed and only waits to be collected does not (proc(5): state Z or X)."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except FileNotFoundError:
+        return False
+
+
+def test_a_child_that_outlives_its_killed_parent_is_ended_by_the_next_run() -> None:
+    hold = (
+        "import subprocess, time; from dlhost.adapters.xdg import private_place\n"
+        "with private_place() as place:\n"
+        "    child = subprocess.Popen(['sleep', '60'], cwd=place)\n"
+        "    print(child.pid, flush=True); time.sleep(60)"
+    )
+    with subprocess.Popen([sys.executable, "-c", hold], stdout=subprocess.PIPE) as parent:
+        assert parent.stdout is not None
+        child = int(parent.stdout.readline())
+        parent.kill()
+    with private_place():
+        deadline = time.monotonic() + 20
+        while _works(child):
+            assert time.monotonic() < deadline, "the orphan works on"
 
 
 @pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGTERM])
