@@ -54,13 +54,13 @@ def install(names: list[str]) -> None:
         _must(failure, timeout_s, "dpkg", "--configure", "-a", *KEEP_CONFIGURATION)
     if not names:
         return
-    fresh = _lists_are_fresh() and not _unknown(names)
+    fresh = _lists_are_fresh() and not unknown(names)
     if not fresh:
         _update(timeout_s)
         # Asked beforehand: apt-get takes `curl-` for a wish to remove curl, and a dot in an unknown name for a pattern.
-        unknown = _unknown(names)
-        if unknown:
-            named = ", ".join(unknown)
+        strangers = unknown(names)
+        if strangers:
+            named = ", ".join(strangers)
             raise PackagesError(
                 f"apt knows no package called {named}. Correct the name in the inventory, or add its source."
             )
@@ -117,7 +117,7 @@ def _must(failure: str, timeout_s: int, *command: str) -> str:
         time.sleep(LOCK_POLL_S)
 
 
-def _unknown(names: list[str]) -> list[str]:
+def unknown(names: list[str]) -> list[str]:
     """Those that no package list has exactly."""
     known = set(_run("apt-cache", "pkgnames").stdout.split())
     return [name for name in names if name not in known]

@@ -88,7 +88,12 @@ def install(role: str, names: list[str], check: bool) -> dict[str, object]:
         owned_files.claim_packages(role, names)
         debian_packages.install(missing)
     lines = ["an installation that was cut is finished\n"] if was_cut else []
-    return _result(missing, [*lines, *(f"package {name}: not installed\n" for name in missing)])
+    result = _result(missing, [*lines, *(f"package {name}: not installed\n" for name in missing)])
+    strangers = debian_packages.unknown(missing) if check else []
+    if strangers:
+        named = ", ".join(strangers)
+        result["dlhost_undetermined"] = f"whether apt has {named}, which the host's present package lists do not name"
+    return result
 
 
 def hand_back(role: str, _names: list[str], check: bool) -> dict[str, object]:
