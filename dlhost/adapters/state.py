@@ -74,9 +74,10 @@ def record(location: Location, run_id: str) -> RunRecord:
     """
     found = [path for path in sorted(_runs(location.key).glob("*.json")) if path.stem.startswith(run_id)]
     if len(found) != 1:
-        which = f"{len(found)} runs" if found else "no run"
+        which = f"{len(found)} runs" if found else "No run"
+        begin = "begin" if found else "begins"
         raise UsageError(
-            f"{which} of inventory {location.name} begin with {run_id}; "
+            f"{which} of inventory {location.name} {begin} with {run_id}; "
             f"`dlhost history list -i {location.name}` shows them."
         )
     return _read_record(found[0])

@@ -31,7 +31,8 @@ def tunnel_command(
     host: OneHost = "",
 ) -> None:
     """Forward local ports to a host until Ctrl-C."""
-    from dlhost.operations.remote import tunnel
+    from dlhost.operations.remote import require_forwards, tunnel
 
+    require_forwards(forward)
     typer.echo(f"Forwarding {', '.join(forward)}; Ctrl-C ends it.", err=True)
     raise typer.Exit(tunnel(inventory, host, forward, options.ask_secret()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,6 +13,10 @@ from dlhost.errors import UsageError
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+
+# Characters in a line that nobody looks at, but a program may read.
+UNBOUNDED = 100_000
 
 
 def complete_inventory(incomplete: str) -> list[str]:
@@ -130,10 +135,13 @@ def confirm(yes: bool) -> Callable[[str], bool] | None:
 
 
 def output() -> Console:
-    """stdout, for results."""
+    """stdout, for results; lines are only fitted to a width where somebody looks at one."""
     from rich.console import Console
 
-    return Console(highlight=False, markup=False, emoji=False)
+    console = Console(highlight=False, markup=False, emoji=False)
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console.width = UNBOUNDED
+    return console
 
 
 def progress_output() -> Console:

@@ -18,15 +18,19 @@ def shell(inventory: str, host: str, command: Sequence[str], ask: Ask) -> int:
     return openssh.run_interactively(openssh.ssh_command(_connection(inventory, host, ask), remote=command))
 
 
-def tunnel(inventory: str, host: str, forwards: Sequence[str], ask: Ask) -> int:
-    """Forward ports until interrupted; a port that cannot be had is an error at once.
+def require_forwards(forwards: Sequence[str]) -> None:
+    """Look at forwards before anything is announced.
 
     Raises:
-        UsageError: A forward is not of ssh's form.
+        UsageError: One is not of ssh's form.
     """
     for forward in forwards:
         if not FORWARD.fullmatch(forward):
             raise UsageError(f"-L {forward} is not of the form [ADDRESS:]PORT:HOST:HOSTPORT, like 8888:localhost:8888.")
+
+
+def tunnel(inventory: str, host: str, forwards: Sequence[str], ask: Ask) -> int:
+    """Forward ports until interrupted; a port that cannot be had is an error at once."""
     options = [
         "-N",
         "-o",

@@ -91,7 +91,7 @@ def test_runs_are_named_by_an_unambiguous_beginning() -> None:
     assert state.record(RIG, "20260203T040501").started.second == 1
     with pytest.raises(UsageError, match="2 runs of inventory rig begin with 2026"):
         state.record(RIG, "2026")
-    with pytest.raises(UsageError, match="no run of inventory rig begin"):
+    with pytest.raises(UsageError, match="No run of inventory rig begins"):
         state.record(RIG, "2025")
     assert [record.started.second for record in state.records(RIG)] == [1, 2]
 
