@@ -74,6 +74,15 @@ def needs_vault_password(location: Location) -> bool:
     return any(vault.HEADER in _text(path) for path in _files(location))
 
 
+def vault_password(location: Location, ask: Callable[[str], str] | None) -> vault.VaultPassword | None:
+    """The password that reading the inventory takes; None where nothing of it is encrypted.
+
+    Raises:
+        InventoryError: One is needed, and there is none.
+    """
+    return vault.find_password(location, ask) if needs_vault_password(location) else None
+
+
 def load(
     location: Location,
     password: vault.VaultPassword | None,

@@ -19,6 +19,8 @@ CONNECT_TIMEOUT_S = 10
 # A probe is one short script; a host that takes longer hangs in a login shell or a name service.
 PROBE_TIMEOUT_S = 60
 AT_ONCE = 20
+# Where nobody is asked: no password, no new host key, no endless wait.
+UNATTENDED = ("-o", "BatchMode=yes", "-o", f"ConnectTimeout={CONNECT_TIMEOUT_S}")
 NO_CLIENT = "OpenSSH's client is not installed here. Install it: sudo apt-get install openssh-client"
 
 
@@ -140,8 +142,7 @@ def new_key(path: Path, comment: str) -> tuple[str, str]:
 
 def can_log_in(connection: Connection) -> str:
     """Nothing where a key logs in without a question; otherwise what ssh said."""
-    options = ["-o", "BatchMode=yes", "-o", f"ConnectTimeout={CONNECT_TIMEOUT_S}"]
-    result = _captured(ssh_command(connection, options, ["true"]))
+    result = _captured(ssh_command(connection, UNATTENDED, ["true"]))
     return "" if result.returncode == 0 else _last_line(result.stderr)
 
 
@@ -176,14 +177,7 @@ def _fingerprint(key: str) -> str:
 def _command(connection: Connection, control_path_dir: Path, remote: Sequence[str]) -> list[str]:
     if connection.transport == "local":
         return ["sh", "-c", *remote]
-    options = [
-        "-o",
-        "BatchMode=yes",
-        "-o",
-        f"ConnectTimeout={CONNECT_TIMEOUT_S}",
-        *multiplexed(control_path_dir),
-    ]
-    return ssh_command(connection, options, remote)
+    return ssh_command(connection, [*UNATTENDED, *multiplexed(control_path_dir)], remote)
 
 
 def _other_ports(host: Host) -> list[int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from dlhost.adapters import content, inventory_source, state, vault
+from dlhost.adapters import content, inventory_source, state
 from dlhost.operations.run import secret_texts
 from dlhost.values.record import RunRecord, record_document
 from dlhost.values.redaction import HIDDEN, redaction
@@ -26,8 +26,7 @@ def overview() -> list[dict[str, Any]]:
 def show(name: str, ask: Callable[[str], str] | None) -> dict[str, Any]:
     """One inventory as JSON types, its secrets hidden."""
     location = inventory_source.find(name)
-    needed = inventory_source.needs_vault_password(location)
-    password = vault.find_password(location, ask) if needed else None
+    password = inventory_source.vault_password(location, ask)
     inventory = inventory_source.load(location, password)
     hide = redaction(secret_texts(inventory, {}, content.role_schemas()))
     return {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 
-from dlhost.adapters import inventory_source, openssh, runner, vault
+from dlhost.adapters import inventory_source, openssh, runner
 from dlhost.errors import ExitCode, UsageError
 from dlhost.values.inventory import Connection, Host
 
@@ -46,8 +46,7 @@ def tunnel(inventory: str, host: str, forwards: Sequence[str], ask: Ask) -> int:
 
 def _connection(inventory: str, name: str, ask: Ask) -> Connection:
     location = inventory_source.find(inventory)
-    needed = inventory_source.needs_vault_password(location)
-    password = vault.find_password(location, ask) if needed else None
+    password = inventory_source.vault_password(location, ask)
     host = _one(inventory_source.load(location, password, (name,) if name else ()).hosts)
     if host.connection.transport != "ssh":
         raise UsageError(f"{host.name} is reached by {host.connection.transport}, not by SSH.")

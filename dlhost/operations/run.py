@@ -104,7 +104,7 @@ def execute(request: Request, outside: Outside) -> Finished:
     schemas = content.role_schemas()
     roles = chosen_roles(schemas, request.roles, request.skip)
     location = inventory_source.find(request.inventory)
-    password = vault.find_password(location, outside.ask) if inventory_source.needs_vault_password(location) else None
+    password = inventory_source.vault_password(location, outside.ask)
     inventory = inventory_source.load(location, password, request.hosts, request.extra_vars)
     secrets = secret_texts(inventory, request.extra_vars, schemas) | ({password.text} if password else set())
     require_valid(inventory, schemas, redaction(secrets))

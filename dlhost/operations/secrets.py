@@ -57,8 +57,7 @@ def check(name: str, ask: Ask) -> list[str]:
     """
     location = inventory_source.find(name)
     path = location.directory / VAULT
-    needed = inventory_source.needs_vault_password(location)
-    password = vault.find_password(location, ask) if needed else None
+    password = inventory_source.vault_password(location, ask)
     inventory = inventory_source.load(location, password)
     schemas = content.role_schemas()
     require_valid(inventory, schemas, redaction(secret_texts(inventory, {}, schemas)))
