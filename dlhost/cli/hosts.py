@@ -14,7 +14,7 @@ OneHost = Annotated[str, typer.Option("--host", help="Which host, where the inve
 def ssh_command(
     inventory: options.Inventory,
     host: OneHost = "",
-    command: Annotated[list[str], typer.Argument(help="A command to run instead of a shell, after --.")] = [],  # noqa: B006
+    command: Annotated[list[str], typer.Argument(help="A command to run instead of a shell, after --.")] = [],  # noqa: B006  Typer copies it
 ) -> None:
     """Open a shell on a host, or run a command there; the exit code is the remote one."""
     from dlhost.operations.remote import shell

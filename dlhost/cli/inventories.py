@@ -26,7 +26,7 @@ def init_command(
             help="A host key you expect, as SHA256:…; then nothing is asked, and no other is trusted. Repeatable.",
             metavar="SHA256:…",
         ),
-    ] = [],  # noqa: B006
+    ] = [],  # noqa: B006  Typer copies it
 ) -> None:
     """Begin an inventory for one host: commented files, its trusted host key, a vault with generated secrets."""
     from pathlib import Path

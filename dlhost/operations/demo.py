@@ -13,8 +13,8 @@ from dlhost.adapters import container, content, inventory_source, openssh, vault
 from dlhost.errors import RefusedError
 from dlhost.operations.init import write
 from dlhost.operations.provision import Provisioned, provision
-from dlhost.operations.run import Outside, Request
-from dlhost.operations.verify import Verified, verify
+from dlhost.operations.run import Judged, Outside, Request
+from dlhost.operations.verify import verify
 from dlhost.values.inventory import Location
 from dlhost.values.new_inventory import DEMO, NewInventory, Profile
 
@@ -34,7 +34,7 @@ class Demo:
 
     location: Location
     provisioned: Provisioned
-    verified: Verified | None
+    verified: Judged | None
 
 
 def demo(outside: Outside, say: Callable[[str], None], arguments: tuple[str, ...]) -> Demo:

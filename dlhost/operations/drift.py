@@ -2,30 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from pathlib import Path
-
 from dlhost.errors import ExitCode
-from dlhost.operations.run import Finished, Outside, Request, conclude, execute
+from dlhost.operations.run import Judged, Outside, Request, conclude, execute
 from dlhost.render import documents
 from dlhost.values.run import RoleStatus, RunReport
 
 
-@dataclass(frozen=True, slots=True)
-class Drift:
-    """A dry run's findings, and where its log is."""
-
-    finished: Finished
-    log: Path
-    exit_code: ExitCode
-
-
-def drift(request: Request, outside: Outside) -> Drift:
+def drift(request: Request, outside: Outside) -> Judged:
     """Run the site playbook in check mode; every error that `execute` raises passes through."""
     finished = execute(request, outside)
     code = exit_code(finished.report)
     document = documents.drift_document(finished.record, finished.report, code)
-    return Drift(finished, conclude(finished, code, document), code)
+    return Judged(finished, conclude(finished, code, document), code)
 
 
 def exit_code(report: RunReport) -> ExitCode:

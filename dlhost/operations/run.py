@@ -91,6 +91,15 @@ class Finished:
     events: tuple[Event, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A finished run with its operation's own verdict, and where its log is."""
+
+    finished: Finished
+    log: Path
+    exit_code: ExitCode
+
+
 def execute(request: Request, outside: Outside) -> Finished:
     """Run the request's playbook, on every host that can be reached, when no preflight refuses.
 

@@ -2,31 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from pathlib import Path
-
 from dlhost.errors import ExitCode
-from dlhost.operations.run import Finished, Outside, Request, conclude, execute
+from dlhost.operations.run import Judged, Outside, Request, conclude, execute
 from dlhost.render import documents
 from dlhost.values.checks import CheckResult
 from dlhost.values.run import HostStatus, RunReport
 
 
-@dataclass(frozen=True, slots=True)
-class Verified:
-    """Every check of every host, and where the log is."""
-
-    finished: Finished
-    log: Path
-    exit_code: ExitCode
-
-
-def verify(request: Request, outside: Outside) -> Verified:
+def verify(request: Request, outside: Outside) -> Judged:
     """Run every role's verify entry point; every error that `execute` raises passes through."""
     finished = execute(request, outside)
     code = exit_code(finished.report)
     document = documents.verify_document(finished.record, finished.report, code)
-    return Verified(finished, conclude(finished, code, document), code)
+    return Judged(finished, conclude(finished, code, document), code)
 
 
 def exit_code(report: RunReport) -> ExitCode:
