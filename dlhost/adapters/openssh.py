@@ -182,9 +182,8 @@ def _command(connection: Connection, control_path_dir: Path, remote: Sequence[st
 
 def _other_ports(host: Host) -> list[int]:
     """Where sshd may listen instead: where the inventory wants it, and where it listens at first."""
-    wanted = host.variables.get("ssh_hardening_port")
-    ports = dict.fromkeys([int(wanted) if isinstance(wanted, int) else 0, 22])
-    return [port for port in ports if port not in {0, host.connection.port or 22}]
+    ports = dict.fromkeys([host.ssh_port_wanted, 22])
+    return [port for port in ports if port not in {None, host.connection.port or 22}]
 
 
 def _probe_once(name: str, connection: Connection, control_path_dir: Path) -> Probe:

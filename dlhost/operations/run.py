@@ -309,7 +309,7 @@ def _with_port(report: HostReport, host: Host, answered: int | None) -> HostRepo
     """The report with the port that the inventory should name: the run moved SSH there, or an earlier one did."""
     own = host.connection.port or 22
     # Where the inventory names the port that it wants, the host is what has to follow.
-    earlier = answered if host.variables.get("ssh_hardening_port") != own else None
+    earlier = answered if host.ssh_port_wanted != own else None
     now = report.moved_to_port or earlier
     return replace(report, moved_to_port=now if now != own else None)
 

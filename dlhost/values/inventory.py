@@ -76,6 +76,12 @@ class Host:
     connection: Connection
     variables: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
+    @property
+    def ssh_port_wanted(self) -> int | None:
+        """The port that the inventory wants sshd on; None where it names none, or only a template of one."""
+        wanted = self.variables.get("ssh_hardening_port")
+        return int(wanted) if isinstance(wanted, int) else None
+
 
 @dataclass(frozen=True, slots=True)
 class Inventory:
