@@ -6,9 +6,11 @@ from collections.abc import Callable
 from typing import Any
 
 from dlhost.adapters import content, inventory_source, state
-from dlhost.operations.run import secret_texts
+from dlhost.operations.run import known_options, secret_texts
+from dlhost.values.inventory import Setting
 from dlhost.values.record import RunRecord, record_document
 from dlhost.values.redaction import HIDDEN, redaction
+from dlhost.values.schema import masked
 
 
 def overview() -> list[dict[str, Any]]:
@@ -28,7 +30,16 @@ def show(name: str, ask: Callable[[str], str] | None) -> dict[str, Any]:
     location = inventory_source.find(name)
     password = inventory_source.vault_password(location, ask)
     inventory = inventory_source.load(location, password)
-    hide = redaction(secret_texts(inventory, {}, content.role_schemas()))
+    schemas = content.role_schemas()
+    options, hide = known_options(schemas), redaction(secret_texts(inventory, {}, schemas))
+
+    def shown(setting: Setting) -> Any:
+        # Too short to be hidden wherever it occurs, a secret is still one where it is set.
+        if str(setting.value) in inventory.secrets:
+            return HIDDEN
+        option = options.get(setting.name)
+        return hide(masked(option, setting.value) if option else setting.value)
+
     return {
         "schema_version": 1,
         "name": inventory.name,
@@ -46,8 +57,7 @@ def show(name: str, ask: Callable[[str], str] | None) -> dict[str, Any]:
         "settings": [
             {
                 "name": setting.name,
-                # Too short to be hidden wherever it occurs, a secret is still one where it is set.
-                "value": HIDDEN if str(setting.value) in inventory.secrets else hide(setting.value),
+                "value": shown(setting),
                 "file": str(setting.file.relative_to(location.directory)),
                 "line": setting.line(),
             }

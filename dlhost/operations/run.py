@@ -29,7 +29,7 @@ from dlhost.values.run import (
     RunReport,
     report,
 )
-from dlhost.values.schema import RoleSchema, did_you_mean, problems
+from dlhost.values.schema import Option, RoleSchema, did_you_mean, problems, secrets_in
 
 # Ansible's own variables that hold a password, by all their names.
 PASSWORDS = frozenset(
@@ -180,11 +180,17 @@ def chosen_roles(schemas: Sequence[RoleSchema], roles: Sequence[str], skip: Sequ
 
 def secret_texts(inventory: Inventory, extra_vars: Mapping[str, Any], schemas: Sequence[RoleSchema]) -> frozenset[str]:
     """What must never be shown: vaulted values, passwords of connections, and what a role's spec calls a secret."""
-    names = PASSWORDS | {name for schema in schemas for name, option in schema.options.items() if option.secret}
-    named = [setting.value for setting in inventory.settings if setting.name in names]
-    given = [value for name, value in extra_vars.items() if name in names]
-    become = [host.connection.become_password for host in inventory.hosts]
-    return inventory.secrets | {text for value in (*named, *given, *become) for text in texts_in(value)}
+    options = known_options(schemas)
+    found: list[Any] = [host.connection.become_password for host in inventory.hosts]
+    for name, value in (*((setting.name, setting.value) for setting in inventory.settings), *extra_vars.items()):
+        found += secrets_in(options[name], value) if name in options else ()
+    return inventory.secrets | {text for value in found for text in texts_in(value)}
+
+
+def known_options(schemas: Sequence[RoleSchema]) -> dict[str, Option]:
+    """Every variable that somebody reads and may call a secret: the roles' and Ansible's passwords."""
+    passwords = {name: Option(name, secret=True) for name in PASSWORDS}
+    return passwords | {name: option for schema in schemas for name, option in schema.options.items()}
 
 
 def require_valid(inventory: Inventory, schemas: Sequence[RoleSchema], hide: Redaction) -> None:

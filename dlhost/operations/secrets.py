@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import yaml
@@ -10,10 +10,11 @@ import yaml
 from dlhost.adapters import content, editor, inventory_source, inventory_writer, vault
 from dlhost.errors import InventoryError, UsageError
 from dlhost.operations.init import VAULT, secret_names
-from dlhost.operations.run import PASSWORDS, require_valid, secret_texts
+from dlhost.operations.run import known_options, require_valid, secret_texts
 from dlhost.values.inventory import Inventory, Location
 from dlhost.values.new_inventory import quoted, vault_text
 from dlhost.values.redaction import redaction, texts_in
+from dlhost.values.schema import Option, secrets_in
 
 Ask = Callable[[str], str] | None
 
@@ -65,9 +66,7 @@ def check(name: str, ask: Ask) -> list[str]:
     missing = [variable for variable in secret_names(schemas) if variable not in present]
     if missing:
         raise InventoryError(f"No value for {', '.join(missing)}: dlhost secrets set -i {location.name} {missing[0]}")
-    plain = _in_plain_text(
-        inventory, {name for schema in schemas for name, option in schema.options.items() if option.secret}
-    )
+    plain = list(_in_plain_text(inventory, known_options(schemas)))
     if plain:
         raise InventoryError("\n".join(plain))
     held = sum(setting.file == path for setting in inventory.settings)
@@ -75,15 +74,23 @@ def check(name: str, ask: Ask) -> list[str]:
     return [vaulted, "No secret lies in plain text."]
 
 
-def _in_plain_text(inventory: Inventory, secret: set[str]) -> list[str]:
-    """Settings that are secrets by their role's word or by Ansible's, and stand readable in a file."""
-    return [
-        f"{setting.file}:{setting.line()}: {setting.name} is readable here; "
-        f"move it: dlhost secrets set -i {inventory.name} {setting.name}"
-        for setting in inventory.settings
-        if setting.name in secret | PASSWORDS
-        and any(text not in inventory.secrets and "{{" not in text for text in texts_in(setting.value))
-    ]
+def _in_plain_text(inventory: Inventory, options: Mapping[str, Option]) -> Iterator[str]:
+    """Settings that are secrets by their role's word or by Ansible's, or hold some, and stand readable in a file."""
+    for setting in inventory.settings:
+        option = options.get(setting.name)
+        parts = secrets_in(option, setting.value) if option else ()
+        if option and any(_readable(text, inventory) for part in parts for text in texts_in(part)):
+            where = f"{setting.file}:{setting.line()}"
+            if option.secret:
+                move = f"dlhost secrets set -i {inventory.name} {setting.name}"
+                yield f"{where}: {setting.name} is readable here; move it: {move}"
+            else:
+                move = f"dlhost secrets set -i {inventory.name} NAME"
+                yield f'{where}: a secret in {setting.name} is readable here; write "{{{{ NAME }}}}", and {move}'
+
+
+def _readable(text: str, inventory: Inventory) -> bool:
+    return text not in inventory.secrets and "{{" not in text
 
 
 def _with_secret(text: str, variable: str, value: str) -> str:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from typing import Any
 
 from dlhost.values.inventory import Inventory, Setting
+from dlhost.values.redaction import HIDDEN
 
 # A misspelt prefix is only called one when it is this close to a real variable (difflib's ratio).
 NEARLY_THE_SAME = 0.85
@@ -25,6 +26,11 @@ class Option:
     secret: bool = False
     description: str = ""
     options: Mapping[str, Option] = field(default_factory=dict)
+
+    @property
+    def holds_secrets(self) -> bool:
+        """Whether it, or a part of it, must never be shown."""
+        return self.secret or any(option.holds_secrets for option in self.options.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +72,34 @@ def problems(inventory: Inventory, schemas: Iterable[RoleSchema]) -> list[Proble
         elif (message := _unknown(setting.name, known, [schema.role for schema in schemas])) is not None:
             found.append(_problem(setting, message, ()))
     return found
+
+
+def secrets_in(option: Option, value: Any) -> Iterator[Any]:
+    """The parts of a value that must never be shown: what its spec says, and what has no place in the spec."""
+    if option.secret:
+        yield value
+    elif option.holds_secrets:
+        if isinstance(value, dict):
+            for key, part in value.items():
+                yield from secrets_in(option.options.get(key, _STRAY), part)
+        elif isinstance(value, list):
+            for item in value:
+                yield from secrets_in(option, item)
+        else:
+            yield value
+
+
+def masked(option: Option, value: Any) -> Any:
+    """The value with the same parts hidden, however short they are."""
+    if option.holds_secrets and isinstance(value, dict) and not option.secret:
+        return {key: masked(option.options.get(key, _STRAY), part) for key, part in value.items()}
+    if option.holds_secrets and isinstance(value, list) and not option.secret:
+        return [masked(option, item) for item in value]
+    return HIDDEN if option.holds_secrets else value
+
+
+# What stands under a misspelt name beside secrets may be one.
+_STRAY = Option("", secret=True)
 
 
 def did_you_mean(name: str, candidates: Iterable[str], cutoff: float = 0.6) -> str:
@@ -113,10 +147,10 @@ Wrong = tuple[str, tuple[str | int, ...]]
 
 def _wrongs(option: Option, name: str, value: Any, path: tuple[str | int, ...]) -> Iterator[Wrong]:
     """Each misfit of value as message and path; Ansible itself judges templates, once it knows their value."""
-    if isinstance(value, str) and "{{" in value:
+    if isinstance(value, str) and ("{{" in value or "{%" in value):
         return
     if not _fits(option.type, value):
-        yield f"{name} should be {_article(option.type)}, not {_shown(value)}", path
+        yield f"{name} should be {_article(option.type)}, not {_shown(value, option)}", path
     elif option.choices and option.type != "list" and value not in option.choices:
         allowed = ", ".join(map(str, option.choices))
         yield (
@@ -124,7 +158,7 @@ def _wrongs(option: Option, name: str, value: Any, path: tuple[str | int, ...]) 
             path,
         )
     elif option.type == "list":
-        element = Option(option.name, option.elements or "raw", choices=option.choices, options=option.options)
+        element = replace(option, type=option.elements or "raw", elements=None)
         for index, item in enumerate(value):
             yield from _wrongs(element, f"{name}[{index}]", item, (*path, index))
     elif option.type == "dict" and option.options:
@@ -176,10 +210,12 @@ def _article(wanted: str) -> str:
     return _ARTICLES[wanted]
 
 
-def _shown(value: Any) -> str:
+def _shown(value: Any, option: Option) -> str:
     """What was found, by kind rather than content where the content may be long or secret."""
     if value is None:
         return "empty"
     if isinstance(value, (list, dict)):
         return "a list" if isinstance(value, list) else "a mapping"
+    if option.holds_secrets:
+        return "a text" if isinstance(value, str) else "a number" if not isinstance(value, bool) else "true or false"
     return f"the text {value!r}" if isinstance(value, str) else repr(value).lower()

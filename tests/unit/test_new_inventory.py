@@ -285,7 +285,15 @@ def test_a_check_of_secrets_writes_nothing_and_finds_what_is_wrong(world: World,
     assert "all.yml:3: ansible_sudo_pass is readable here; move it" in plain.stderr
     assert "hunter2" not in plain.output
 
-    write(rig / "group_vars" / "all.yml", "portal_password: '{{ elsewhere }}'\n")
+    write(
+        rig / "group_vars" / "all.yml", "portal_password: '{{ x }}'\nportal_users: [{name: ada, password: hunter3}]\n"
+    )
+    part = world("secrets", "check", "-i", "rig")
+    assert part.exit_code == ExitCode.USAGE
+    assert 'all.yml:2: a secret in portal_users is readable here; write "{{ NAME }}", and dlhost secrets' in part.stderr
+
+    accounts = "portal_users: [{name: ada, password: '{{ y }}'}]\n"
+    write(rig / "group_vars" / "all.yml", f"portal_password: '{{{{ elsewhere }}}}'\n{accounts}")
     fine = world("secrets", "check", "-i", "rig")
     assert fine.exit_code == ExitCode.DONE
     assert "There is no" in fine.stdout

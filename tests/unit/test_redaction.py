@@ -28,6 +28,8 @@ SECRETS = {
     "of a role with -e": "extra-secret-5",
     "a list of secrets of -e": "token-secret-6",
     "a sudo password of -e": "extra-sudo-7",
+    "of an account in plain text": "account-secret-a",
+    "of an account with -e": "account-secret-b",
     "a sudo password that was typed": "typed-secret-8",
     "the vault's own password": "vault-password-9",
 }
@@ -53,7 +55,8 @@ def secretive(world: World, rig: Path, tmp_path: Path, monkeypatch: pytest.Monke
     write(
         rig / "group_vars" / "all" / "plain.yml",
         f"portal_password: {SECRETS['of a role in plain text']}\n"
-        f"ansible_become_password: {SECRETS['a sudo password in plain text']}\n",
+        f"ansible_become_password: {SECRETS['a sudo password in plain text']}\n"
+        f"portal_users: [{{name: ada, password: {SECRETS['of an account in plain text']}}}]\n",
     )
     world.facts["alpha"] = {"sudo": "password"}
     world.sudo_password = SECRETS["a sudo password in plain text"]
@@ -93,6 +96,8 @@ EXTRA = (
     f"portal_password={SECRETS['of a role with -e']}",
     "-e",
     f"portal_tokens=[{SECRETS['a list of secrets of -e']}]",
+    "-e",
+    f"portal_users=[{{name: ada, password: {SECRETS['of an account with -e']}}}]",
     "-e",
     f"ansible_become_password={SECRETS['a sudo password of -e']}",
 )
@@ -154,6 +159,36 @@ def test_a_message_about_a_misfit_does_not_show_the_secret(world: World, rig: Pa
     assert result.exit_code == ExitCode.USAGE
     assert "portal_tokens should be a list" in result.stderr
     assert "hunter" not in result.output + written(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("users", "said"),
+    [
+        ("hunter2hunter2", "portal_users should be a list, not a text"),
+        ("[hunter2hunter2]", r"portal_users[0] should be a mapping, not a text"),
+        ("[{name: ada, pasword: hunter2hunter2}]", "portal_users[0] has no key pasword; did you mean password?"),
+        ("[{name: ada, password: [hunter2hunter2]}]", "portal_users[0].password should be a text, not a list"),
+        ("[{name: ada, shell: fish, password: pw7}]", "portal_users[0].shell is 'fish'"),
+    ],
+)
+def test_a_misfit_beside_a_secret_does_not_show_it(world: World, rig: Path, users: str, said: str) -> None:
+    write(rig / "group_vars" / "all.yml", f"portal_users: {users}\n")
+
+    refused, shown = world("provision", "-i", "rig"), world("inventory", "show", "rig")
+
+    assert refused.exit_code == ExitCode.USAGE
+    assert said in refused.stderr
+    for word in ("hunter2", "pw7"):
+        assert word not in refused.output + shown.output
+
+
+def test_a_secret_of_an_account_is_hidden_where_it_is_set_and_the_rest_shown(world: World, rig: Path) -> None:
+    write(rig / "group_vars" / "all.yml", "portal_users: [{name: ada, shell: bash, password: pw7}]\n")
+
+    settings = json.loads(world("inventory", "show", "rig", "--json").stdout)["settings"]
+    value = next(setting["value"] for setting in settings if setting["name"] == "portal_users")
+
+    assert value == [{"name": "ada", "shell": "bash", "password": HIDDEN}]
 
 
 def test_a_vaulted_value_of_a_wrong_type_is_not_shown(secretive: World, rig: Path) -> None:

@@ -58,6 +58,7 @@ SPECS = {
           options:
             name: {type: str, required: true, description: The account.}
             shell: {type: str, choices: [bash, zsh], description: Its shell.}
+            password: {type: str, no_log: true, description: Its own password.}
             limits: {type: dict, description: Its limits., options: {memory_mib: {type: int, description: Memory.}}}
         """,
 }
