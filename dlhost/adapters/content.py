@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,17 +21,38 @@ VERIFY = f"{NAMESPACE}verify"
 def role_schemas() -> tuple[RoleSchema, ...]:
     """The schema of every role that site.yml applies, in its order."""
     root = content_root()
-    names = dict.fromkeys(_roles(root / "playbooks" / "site.yml"))
-    return tuple(role_schema(name, _yaml(root / "roles" / name / "meta" / "argument_specs.yml")) for name in names)
+    plays = list(_plays(root / "playbooks" / "site.yml"))
+    return tuple(
+        role_schema(
+            name,
+            _yaml(root / "roles" / name / "meta" / "argument_specs.yml"),
+            groups=(group for play in plays if name in play.roles for group in play.groups),
+            given=(variable for play in plays if name in play.roles for variable in play.variables),
+        )
+        for name in dict.fromkeys(name for play in plays for name in play.roles)
+    )
 
 
-def _roles(playbook: Path) -> Iterator[str]:
+@dataclass(frozen=True, slots=True)
+class _Play:
+    """A play's hosts, as names of groups, its roles, and the variables that it sets for them."""
+
+    groups: tuple[str, ...]
+    roles: tuple[str, ...]
+    variables: tuple[str, ...]
+
+
+def _plays(playbook: Path) -> Iterator[_Play]:
     for play in _yaml(playbook):
         if "ansible.builtin.import_playbook" in play:
             imported = play["ansible.builtin.import_playbook"].removeprefix(NAMESPACE)
-            yield from _roles(playbook.with_name(f"{imported}.yml"))
-        for entry in play.get("roles", ()):
-            yield entry["role"].removeprefix(NAMESPACE)
+            yield from _plays(playbook.with_name(f"{imported}.yml"))
+        elif roles := play.get("roles"):
+            yield _Play(
+                groups=tuple(re.split("[:,]", play["hosts"])),
+                roles=tuple(entry["role"].removeprefix(NAMESPACE) for entry in roles),
+                variables=(*play.get("vars", ()), *(name for entry in roles for name in entry.get("vars", ()))),
+            )
 
 
 def _yaml(path: Path) -> Any:

@@ -29,7 +29,7 @@ from dlhost.values.run import (
     RunReport,
     report,
 )
-from dlhost.values.schema import Option, RoleSchema, did_you_mean, problems, secrets_in
+from dlhost.values.schema import Option, RoleSchema, did_you_mean, missing, problems, secrets_in
 
 # Ansible's own variables that hold a password, by all their names.
 PASSWORDS = frozenset(
@@ -111,12 +111,15 @@ def execute(request: Request, outside: Outside) -> Finished:
         RefusedError: A host must not be touched, or another run holds the inventory.
     """
     schemas = content.role_schemas()
-    roles = chosen_roles(schemas, request.roles, request.skip)
+    names = chosen_roles(schemas, request.roles, request.skip)
     location = inventory_source.find(request.inventory)
     password = inventory_source.vault_password(location, outside.ask)
     inventory = inventory_source.load(location, password, request.hosts, request.extra_vars)
     secrets = secret_texts(inventory, request.extra_vars, schemas) | ({password.text} if password else set())
     require_valid(inventory, schemas, redaction(secrets))
+    chosen = [schema for schema in schemas if schema.role in names]
+    roles, hosts = _concerned(inventory, chosen)
+    require_complete(inventory, chosen, request.inventory)
     _require_known_variables(request.extra_vars, schemas, redaction(secrets))
 
     started = datetime.now(UTC)
@@ -133,13 +136,15 @@ def execute(request: Request, outside: Outside) -> Finished:
     with state.locked(record):
         state.save_record(record)
         try:
-            return _run(request, outside, inventory, password, roles, secrets, record)
+            everything = not request.hosts and hosts == inventory.hosts
+            concerned = replace(inventory, hosts=hosts)
+            return _run(request, outside, concerned, everything, password, roles, secrets, record)
         except BaseException as error:
             stopped, code = _stopped_by(error)
             state.save_record(replace(record, state=stopped, ended=datetime.now(UTC), exit_code=code))
             raise
         finally:
-            outside.close_connections(inventory.hosts, runner.control_path_dir())
+            outside.close_connections(hosts, runner.control_path_dir())
 
 
 def _stopped_by(error: BaseException) -> tuple[str, ExitCode]:
@@ -178,6 +183,19 @@ def chosen_roles(schemas: Sequence[RoleSchema], roles: Sequence[str], skip: Sequ
     return chosen
 
 
+def _concerned(inventory: Inventory, schemas: Sequence[RoleSchema]) -> tuple[tuple[str, ...], tuple[Host, ...]]:
+    """The roles that some host gets, and the hosts that get any.
+
+    Raises:
+        UsageError: No host gets any of them.
+    """
+    hosts = tuple(host for host in inventory.hosts if any(schema.applies_to(host) for schema in schemas))
+    if not hosts:
+        groups = ", ".join(sorted({group for schema in schemas for group in schema.groups}))
+        raise UsageError(f"No host gets these roles: none is in group {groups}.")
+    return tuple(schema.role for schema in schemas if any(schema.applies_to(host) for host in hosts)), hosts
+
+
 def secret_texts(inventory: Inventory, extra_vars: Mapping[str, Any], schemas: Sequence[RoleSchema]) -> frozenset[str]:
     """What must never be shown: vaulted values, passwords of connections, and what a role's spec calls a secret."""
     options = known_options(schemas)
@@ -204,6 +222,17 @@ def require_valid(inventory: Inventory, schemas: Sequence[RoleSchema], hide: Red
         raise InventoryError(hide("\n".join(map(str, found))))
 
 
+def require_complete(inventory: Inventory, schemas: Iterable[RoleSchema], name: str) -> None:
+    """See that every host has what its roles cannot do without.
+
+    Raises:
+        InventoryError: What is missing, one line each, with the command that sets it.
+    """
+    found = list(missing(inventory.hosts, schemas, name))
+    if found:
+        raise InventoryError("\n".join(found))
+
+
 def _require_known_variables(extra_vars: Mapping[str, Any], schemas: Sequence[RoleSchema], hide: Redaction) -> None:
     """-e is held against the same specs, so that a slip of the finger there is no silent no-op either."""
     from dlhost.values.inventory import Location, Setting
@@ -218,6 +247,7 @@ def _run(
     request: Request,
     outside: Outside,
     inventory: Inventory,
+    everything: bool,
     password: vault.VaultPassword | None,
     roles: tuple[str, ...],
     secrets: frozenset[str],
@@ -237,13 +267,12 @@ def _run(
     interrupted = False
     if reached:
         outside.announce(reached, roles)
-        everything = not request.hosts and not lost
         interrupted = outside.run(
             PlaybookRun(
                 playbook=request.playbook,
                 inventory=inventory.location.path,
                 check=request.check,
-                limit=() if everything else tuple(reached),
+                limit=() if everything and not lost else tuple(reached),
                 tags=request.roles,
                 skip_tags=request.skip,
                 extra_vars=request.extra_vars,

@@ -9,8 +9,8 @@ import yaml
 
 from dlhost.adapters import content, editor, inventory_source, inventory_writer, vault
 from dlhost.errors import InventoryError, UsageError
-from dlhost.operations.init import VAULT, secret_names
-from dlhost.operations.run import known_options, require_valid, secret_texts
+from dlhost.operations.init import VAULT
+from dlhost.operations.run import known_options, require_complete, require_valid, secret_texts
 from dlhost.values.inventory import Inventory, Location
 from dlhost.values.new_inventory import quoted, vault_text
 from dlhost.values.redaction import redaction, texts_in
@@ -62,10 +62,7 @@ def check(name: str, ask: Ask) -> list[str]:
     inventory = inventory_source.load(location, password)
     schemas = content.role_schemas()
     require_valid(inventory, schemas, redaction(secret_texts(inventory, {}, schemas)))
-    present = {setting.name for setting in inventory.settings}
-    missing = [variable for variable in secret_names(schemas) if variable not in present]
-    if missing:
-        raise InventoryError(f"No value for {', '.join(missing)}: dlhost secrets set -i {location.name} {missing[0]}")
+    require_complete(inventory, schemas, name)
     plain = list(_in_plain_text(inventory, known_options(schemas)))
     if plain:
         raise InventoryError("\n".join(plain))

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from typing import Any
 
-from dlhost.values.inventory import Inventory, Setting
+from dlhost.values.inventory import Host, Inventory, Setting
 from dlhost.values.redaction import HIDDEN
 
 # A misspelt prefix is only called one when it is this close to a real variable (difflib's ratio).
@@ -35,11 +35,24 @@ class Option:
 
 @dataclass(frozen=True, slots=True)
 class RoleSchema:
-    """What a role is for and which variables it reads."""
+    """What a role is for and which variables it reads.
+
+    `groups` are those whose hosts get it; `given` are variables that the playbooks set themselves.
+    """
 
     role: str
     summary: str
     options: Mapping[str, Option]
+    groups: frozenset[str] = frozenset()
+    given: frozenset[str] = frozenset()
+
+    def applies_to(self, host: Host) -> bool:
+        """Whether a group of the host's brings the role."""
+        return not self.groups.isdisjoint((host.name, *host.groups))
+
+    def is_wanted_on(self, host: Host) -> bool:
+        """The same, where the host's variables do not say that it should be absent."""
+        return self.applies_to(host) and host.variables.get(f"{self.role}_state") != "absent"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,10 +67,13 @@ class Problem:
         return f"{self.file}:{self.line}: {self.message}"
 
 
-def role_schema(role: str, document: Mapping[str, Any]) -> RoleSchema:
-    """The main entry point of a parsed meta/argument_specs.yml."""
+def role_schema(
+    role: str, document: Mapping[str, Any], groups: Iterable[str] = (), given: Iterable[str] = ()
+) -> RoleSchema:
+    """The main entry point of a parsed meta/argument_specs.yml, and what the playbooks say of the role."""
     main = document["argument_specs"]["main"]
-    return RoleSchema(role, main["short_description"], _options(main.get("options", {})))
+    options = _options(main.get("options", {}))
+    return RoleSchema(role, main["short_description"], options, frozenset(groups), frozenset(given))
 
 
 def problems(inventory: Inventory, schemas: Iterable[RoleSchema]) -> list[Problem]:
@@ -72,6 +88,24 @@ def problems(inventory: Inventory, schemas: Iterable[RoleSchema]) -> list[Proble
         elif (message := _unknown(setting.name, known, [schema.role for schema in schemas])) is not None:
             found.append(_problem(setting, message, ()))
     return found
+
+
+def missing(hosts: Sequence[Host], schemas: Iterable[RoleSchema], inventory: str) -> Iterator[str]:
+    """Every required variable that a host of the role's lacks, as a sentence with the fix.
+
+    `inventory` is for the commands in it, as the user named it.
+    """
+    for schema in schemas:
+        here = [host for host in hosts if schema.is_wanted_on(host)]
+        for option in schema.options.values():
+            lacking = [host.name for host in here if host.variables.get(option.name) is None]
+            if option.required and option.name not in schema.given and lacking:
+                verb = "lacks" if len(lacking) == 1 else "lack"
+                fix = "Set it in the inventory, for instance in group_vars/all."
+                if option.secret:
+                    command = f"dlhost secrets set -i {inventory} {option.name}"
+                    fix = f"Set it: {command} (with --generate, dlhost chooses it)"
+                yield f"{', '.join(lacking)} {verb} {option.name}, which role {schema.role} needs. {fix}"
 
 
 def secrets_in(option: Option, value: Any) -> Iterator[Any]:

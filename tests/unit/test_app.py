@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +14,7 @@ from dlhost import __version__
 from dlhost.adapters import ansible_env, content
 from dlhost.cli import app as program
 from dlhost.cli.app import app
-from tests.unit.world import World
+from tests.unit.world import World, write, write_content
 
 MAIN = [sys.executable, "-c", "from dlhost.cli.app import main; main()"]
 
@@ -40,6 +41,39 @@ def test_the_collection_is_found_from_a_checkout_and_its_roles_can_be_read() -> 
     for schema in content.role_schemas():
         assert set(content.default_values(schema.role)) <= set(schema.options)
         assert all(option.description for option in schema.options.values())
+        # The wrapper knows a play's hosts as groups one of which is enough; it reads no other pattern.
+        assert schema.groups
+        assert all(re.fullmatch(r"[a-z]\w*", group) for group in schema.groups)
+
+
+def test_what_the_playbooks_say_of_a_role_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = write_content(tmp_path / "content")
+    write(root / "playbooks" / "portal.yml", PLAYS)
+    monkeypatch.setattr(content, "content_root", lambda: root)
+
+    schema = content.role_schemas()[-1]
+
+    assert schema.role == "portal"
+    assert schema.groups == {"portals", "workspace", "web"}
+    assert schema.given == {"portal_users", "portal_tokens", "portal_state"}
+
+
+PLAYS = """
+    - name: First
+      hosts: portals:workspace
+      vars: {portal_users: []}
+      roles:
+        - role: dlhost.host.portal
+          vars: {portal_tokens: []}
+    - name: Second
+      hosts: web
+      vars: {portal_state: present}
+      roles:
+        - role: dlhost.host.portal
+    - name: Third
+      hosts: gpu
+      tasks: []
+    """
 
 
 def test_an_error_that_nobody_foresaw_is_one_sentence_and_a_file(

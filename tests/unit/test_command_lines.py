@@ -459,6 +459,7 @@ USAGE: list[tuple[tuple[str, ...], str]] = [
     ),
     (("drift", *RIG, "--skip", "zzz"), r"no role zzz\. Roles: system, ssh_hardening, portal"),
     (("verify", *RIG, "--skip", "system,ssh_hardening,portal"), "leave no role to run"),
+    (("verify", *RIG, "--roles", "portal"), "No host gets these roles: none is in group portals, workspace"),
     (("provision", *RIG, "--limit", "alhpa"), r"--limit names no host or group: alhpa; did you mean alpha\?"),
     (("provision", *RIG, "--limit", "alpha,!alpha"), "leaves no host"),
     (("provision", *RIG, "--limit", "z*"), "leaves no host"),
@@ -637,6 +638,69 @@ def test_an_inventory_that_is_wrong_is_code_two_with_file_and_line(
     assert re.search(said, result.stderr), result.stderr
 
 
+PORTALS = """
+    all:
+      hosts: {alpha: , beta: , gamma: }
+      children:
+        portals: {hosts: {beta: }}
+        workspace: {hosts: {gamma: }}
+    """
+
+
+def test_what_a_role_cannot_do_without_is_missed_before_a_connection(world: World, rig: Path) -> None:
+    write(rig / "hosts.yml", PORTALS)
+
+    result = world("provision", *RIG)
+
+    assert (result.exit_code, result.stdout, world.runs, world.closed) == (ExitCode.USAGE, "", [], [])
+    assert result.stderr == (
+        "beta, gamma lack portal_password, which role portal needs. "
+        "Set it: dlhost secrets set -i rig portal_password (with --generate, dlhost chooses it)\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "more", "lacking"),
+    [
+        ("portal_password: correct horse\n", (), ""),
+        ("portal_password:\n", (), "portal_password should be a text, not empty"),
+        ("portal_state: absent\n", (), ""),
+        ("x: 1\n", ("-e", "portal_password=secret"), ""),
+        ("x: 1\n", ("-e", "portal_state=absent"), ""),
+        ("x: 1\n", ("--skip", "portal"), ""),
+        ("x: 1\n", ("--roles", "system"), ""),
+        ("x: 1\n", ("--limit", "alpha"), ""),
+        ("x: 1\n", ("--limit", "beta"), "beta lacks portal_password"),
+        ("portal_password: '{{ elsewhere }}'\n", (), ""),
+    ],
+)
+def test_only_a_host_that_gets_the_role_needs_its_variables(
+    world: World, rig: Path, text: str, more: tuple[str, ...], lacking: str
+) -> None:
+    write(rig / "hosts.yml", PORTALS)
+    write(rig / "group_vars" / "all.yml", text)
+    world.events = (ended("alpha"), ended("beta"), ended("gamma"), stats())
+
+    result = world("provision", *RIG, *more)
+
+    assert result.exit_code == (ExitCode.USAGE if lacking else ExitCode.DONE), result.output
+    assert lacking in result.stderr
+    assert len(world.runs) == (not lacking)
+
+
+@pytest.mark.parametrize("command", ["provision", "drift", "verify"])
+def test_hosts_that_get_none_of_the_roles_are_left_out(world: World, rig: Path, command: str) -> None:
+    write(rig / "hosts.yml", PORTALS)
+    write(rig / "group_vars" / "all.yml", "portal_password: correct horse\n")
+    world.events = (ended("beta", role="portal"), ended("gamma", role="portal"), stats())
+
+    result = world(command, *RIG, "--roles", "portal")
+
+    assert result.exit_code == ExitCode.DONE, result.output
+    assert (world.runs[0].limit, world.closed) == (("beta", "gamma"), ["beta", "gamma"])
+    assert "alpha" not in result.output
+
+
 def test_every_problem_of_an_inventory_is_told_at_once(world: World, rig: Path) -> None:
     write(rig / "group_vars" / "all.yml", "system_swap_mib: big\nsystem_x: 1\n")
     write(rig / "host_vars" / "beta.yml", "ssh_hardening_port: ssh\n")
@@ -654,7 +718,7 @@ def test_values_that_ansible_resolves_are_left_to_it(world: World, rig: Path) ->
 def test_progress_is_on_stderr_and_the_result_on_stdout(world: World, command: str) -> None:
     result = world(command, *RIG)
 
-    assert "2 hosts: system, ssh_hardening, portal" in result.stderr
+    assert "2 hosts: system, ssh_hardening\n" in result.stderr
     assert "2 hosts" not in result.stdout
 
 

@@ -273,6 +273,7 @@ def test_a_secret_without_name_or_value_is_code_two(world: World, name: str, val
 
 
 def test_a_check_of_secrets_writes_nothing_and_finds_what_is_wrong(world: World, rig: Path) -> None:
+    write(rig / "hosts.yml", "all: {children: {portals: {hosts: {alpha: }}}}\n")
     missing = world("secrets", "check", "-i", "rig")
     assert missing.exit_code == ExitCode.USAGE
     assert "dlhost secrets set -i rig portal_password" in missing.stderr

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from dlhost.values.inventory import Inventory, Location, Setting
-from dlhost.values.schema import problems, role_schema
+from dlhost.values.inventory import Connection, Host, Inventory, Location, Setting
+from dlhost.values.schema import missing, problems, role_schema
 
 
 def said(options: dict[str, Any], value: Any) -> list[str]:
@@ -35,6 +35,8 @@ def said(options: dict[str, Any], value: Any) -> list[str]:
         ({"type": "int", "choices": [1, 2]}, 1),
         ({"type": "int"}, "{{ one }}"),
         ({"type": "list", "elements": "int"}, ["{{ one }}"]),
+        ({"type": "list", "elements": "dict"}, "{{ lookup('ansible.builtin.file', 'users.json') | from_json }}"),
+        ({"type": "int"}, "{% if big %}2{% else %}1{% endif %}"),
     ],
 )
 def test_what_fits(spec: dict[str, Any], value: Any) -> None:
@@ -65,6 +67,18 @@ def test_what_fits(spec: dict[str, Any], value: Any) -> None:
 )
 def test_what_does_not(spec: dict[str, Any], value: Any, message: str) -> None:
     assert said(spec, value) == [f"all.yml:3: {message}"]
+
+
+def test_what_the_playbooks_give_a_host_need_not_have() -> None:
+    options = {"web_x": {"required": True}, "web_key": {"required": True, "no_log": True}, "web_y": {}}
+    document = {"argument_specs": {"main": {"short_description": "Web", "options": options}}}
+    alpha = Host("alpha", ("all", "web"), Connection(), {"web_key": "secret"})
+    needy, served = (role_schema("web", document, ["web"], given) for given in ([], ["web_x"]))
+
+    assert list(missing([alpha], [needy], "rig")) == [
+        "alpha lacks web_x, which role web needs. Set it in the inventory, for instance in group_vars/all."
+    ]
+    assert list(missing([alpha], [served], "rig")) == []
 
 
 def test_a_description_may_be_several_paragraphs() -> None:

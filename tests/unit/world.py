@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -49,6 +50,7 @@ SPECS = {
         ssh_hardening_options: {type: dict, description: Keywords.}
         """,
     "portal": """
+        portal_state: {type: str, choices: [present, absent], description: Present or absent.}
         portal_password: {type: str, required: true, no_log: true, description: Password.}
         portal_tokens: {type: list, elements: str, no_log: true, description: Tokens.}
         portal_users:
@@ -62,6 +64,9 @@ SPECS = {
             limits: {type: dict, description: Its limits., options: {memory_mib: {type: int, description: Memory.}}}
         """,
 }
+
+# A playbook to the hosts and the roles of its one play.
+PLAYBOOKS = {"access": ("all", ("system", "ssh_hardening")), "portal": ("portals:workspace", ("portal",))}
 
 
 def write(path: Path, text: str) -> Path:
@@ -78,12 +83,11 @@ def write_content(root: Path) -> Path:
         spec = f"argument_specs:\n  main:\n    short_description: Role {role}\n    options:\n{indented}"
         write(root / "roles" / role / "meta" / "argument_specs.yml", spec)
         write(root / "roles" / role / "defaults" / "main.yml", f"---\n# One.\n{role}_one: 1\n")
-    roles = "".join(f"    - role: dlhost.host.{role}\n" for role in SPECS)
-    write(root / "playbooks" / "access.yml", f"- name: Access\n  hosts: all\n  roles:\n{roles}")
-    write(
-        root / "playbooks" / "site.yml",
-        "- name: Access\n  ansible.builtin.import_playbook: dlhost.host.access\n",
-    )
+    for playbook, (hosts, roles) in PLAYBOOKS.items():
+        listed = "".join(f"    - role: dlhost.host.{role}\n" for role in roles)
+        write(root / "playbooks" / f"{playbook}.yml", f"- name: Play\n  hosts: {hosts}\n  roles:\n{listed}")
+    imports = "".join(f"- ansible.builtin.import_playbook: dlhost.host.{playbook}\n" for playbook in PLAYBOOKS)
+    write(root / "playbooks" / "site.yml", imports)
     return root
 
 
@@ -148,6 +152,10 @@ class World:
 
     def __call__(self, *arguments: str, stdin: str | None = None) -> Result:
         """Run a command line in this world; no traceback may come of it."""
+        for module in [module for name, module in sys.modules.items() if name.endswith(".host_group_vars")]:
+            # Ansible remembers for a whole process which files of variables there are; a command is a process.
+            module.FOUND.clear()
+            module.NAK.clear()
         with self.monkeypatch.context() as patch:
             fakes = partial(
                 operation.Outside,
