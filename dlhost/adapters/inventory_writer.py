@@ -14,6 +14,8 @@ from dlhost.values.inventory import Location
 
 # 32 bytes of the system's randomness, as URL-safe text.
 SECRET_BYTES = 32
+# Douglas Crockford's 32 characters, none of which is taken for another: 100 bits in four groups of five.
+TYPEABLE = "0123456789abcdefghjkmnpqrstvwxyz"
 
 
 def write(location: Location, files: Mapping[str, str]) -> None:
@@ -62,3 +64,8 @@ def new_vault_password(location: Location) -> vault.VaultPassword:
 def new_secret() -> str:
     """A text nobody can guess."""
     return secrets.token_urlsafe(SECRET_BYTES)
+
+
+def new_password() -> str:
+    """The same for a person to type."""
+    return "-".join("".join(secrets.choice(TYPEABLE) for _ in range(5)) for _ in range(4))

@@ -8,12 +8,10 @@ import typer
 
 from dlhost.cli import options
 
-OneHost = Annotated[str, typer.Option("--host", help="Which host, where the inventory has several.", metavar="HOST")]
-
 
 def ssh_command(
     inventory: options.Inventory,
-    host: OneHost = "",
+    host: options.OneHost = "",
     command: Annotated[list[str], typer.Argument(help="A command to run instead of a shell, after --.")] = [],  # noqa: B006  Typer copies it
 ) -> None:
     """Open a shell on a host, or run a command there; the exit code is the remote one."""
@@ -28,7 +26,7 @@ def tunnel_command(
         list[str],
         typer.Option("-L", help="Forward a local port, as ssh does: [ADDRESS:]PORT:HOST:HOSTPORT.", metavar="FORWARD"),
     ],
-    host: OneHost = "",
+    host: options.OneHost = "",
 ) -> None:
     """Forward local ports to a host until Ctrl-C."""
     from dlhost.operations.remote import require_forwards, tunnel

@@ -43,6 +43,7 @@ Inventory = Annotated[
         metavar="NAME",
     ),
 ]
+OneHost = Annotated[str, typer.Option("--host", help="Which host, where the inventory has several.", metavar="HOST")]
 Limit = Annotated[str, typer.Option("--limit", help="Only these hosts or groups, comma-separated.", metavar="HOSTS")]
 Roles = Annotated[
     str,

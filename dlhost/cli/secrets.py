@@ -1,4 +1,4 @@
-"""secrets edit, set, check: the vault of an inventory."""
+"""secrets edit, set, show, check: the vault of an inventory."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import typer
 from dlhost.cli import options
 
 app = typer.Typer(help="Secrets of an inventory, in its ansible-vault.", no_args_is_help=True, rich_markup_mode=None)
+
+Variable = Annotated[str, typer.Argument(help="The variable, such as jupyter_password.", metavar="VARIABLE")]
 
 
 @app.command("edit")
@@ -22,24 +24,37 @@ def edit_command(inventory: options.Inventory) -> None:
 
 @app.command("set")
 def set_command(
-    name: Annotated[str, typer.Argument(help="The variable, such as ansible_become_password.")],
+    name: Variable,
     inventory: options.Inventory,
+    generate: Annotated[bool, typer.Option("--generate", help="Let dlhost choose a new password.")] = False,
 ) -> None:
-    """Set one secret: asked for twice at a terminal, else read from standard input."""
+    """Set one secret: generated, or asked for twice at a terminal, else read from standard input."""
     import sys
 
     from dlhost.errors import UsageError
-    from dlhost.operations.secrets import set_secret
+    from dlhost.operations import secrets
 
     ask = options.ask_secret()
+    if generate:
+        path = secrets.generate(inventory, name, ask)
+        typer.echo(f"{name} is in {path}. To see it: dlhost secrets show -i {inventory} {name}")
+        return
     if ask is None:
         value = sys.stdin.read().rstrip("\n")
     else:
         value = ask(name)
         if value != ask(f"{name}, once more"):
             raise UsageError("The two entries differ; nothing was changed.")
-    path = set_secret(inventory, name, value, ask)
+    path = secrets.set_secret(inventory, name, value, ask)
     typer.echo(f"{name} is in {path}.")
+
+
+@app.command("show")
+def show_command(name: Variable, inventory: options.Inventory, host: options.OneHost = "") -> None:
+    """Show what one variable is set to, on standard output and nowhere else."""
+    from dlhost.operations.secrets import show
+
+    typer.echo(show(inventory, name, host, options.ask_secret()).removesuffix("\n"))
 
 
 @app.command("check")

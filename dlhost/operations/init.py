@@ -68,7 +68,7 @@ def write(
     """Write the inventory's files; the host keys are trusted."""
     password = inventory_writer.new_vault_password(location)
     schemas = content.role_schemas()
-    secrets = {name: inventory_writer.new_secret() for name in secret_names(schemas)}
+    secrets = {name: inventory_writer.new_password() for name in secret_names(schemas)}
     files = {
         "hosts.yml": hosts_file(new),
         ".ssh/known_hosts": "".join(f"{new.name} {key}\n" for key in host_keys),

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -14,7 +16,7 @@ from dlhost.operations.run import known_options, require_complete, require_valid
 from dlhost.values.inventory import Inventory, Location
 from dlhost.values.new_inventory import quoted, vault_text
 from dlhost.values.redaction import redaction, texts_in
-from dlhost.values.schema import Option, secrets_in
+from dlhost.values.schema import Option, did_you_mean, secrets_in
 
 Ask = Callable[[str], str] | None
 
@@ -48,6 +50,39 @@ def set_secret(name: str, variable: str, value: str, ask: Ask) -> Path:
     after = _with_secret(before, variable, value)
     _parse(after)
     return _save(location, password, after)
+
+
+def generate(name: str, variable: str, ask: Ask) -> Path:
+    """Set one variable of the vault to a new password; returns the vault's path."""
+    return set_secret(name, variable, inventory_writer.new_password(), ask)
+
+
+def show(name: str, variable: str, host: str, ask: Ask) -> str:
+    """What a variable is set to, secret or not; `host` chooses where hosts differ.
+
+    Raises:
+        UsageError: The inventory does not set it, or sets it to several values.
+    """
+    location = inventory_source.find(name)
+    password = inventory_source.vault_password(location, ask)
+    inventory = inventory_source.load(location, password, (host,) if host else ())
+    names = {setting.name for setting in inventory.settings}
+    values = {
+        host.name: _text(host.variables[variable])
+        for host in inventory.hosts
+        if variable in names and variable in host.variables
+    }
+    if not values:
+        raise UsageError(f"Inventory {name} sets no {variable}{did_you_mean(variable, names) or '.'}")
+    if len(set(values.values())) > 1:
+        raise UsageError(f"Which host? {variable} is not the same for {', '.join(values)}; choose with --host.")
+    return next(iter(values.values()))
+
+
+def _text(value: Any) -> str:
+    """A value to be read; its vaulted parts are texts only when asked for one."""
+    structure = isinstance(value, (dict, list))
+    return json.dumps(value, indent=2, ensure_ascii=False, default=str) if structure else str(value)
 
 
 def check(name: str, ask: Ask) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from pathlib import Path
@@ -45,7 +46,7 @@ def test_a_new_inventory_is_one_that_ansible_and_we_can_read(scanned: World) -> 
     assert f"UserKnownHostsFile={location.path}/.ssh/known_hosts" in host.connection.ssh_args
     assert [setting.name for setting in inventory.settings if setting.name == "portal_password"]
     (secret,) = inventory.secrets
-    assert len(secret) >= 32
+    assert re.fullmatch(r"(?:[0-9a-hjkmnp-tv-z]{5}-){3}[0-9a-hjkmnp-tv-z]{5}", secret)
     assert secret not in result.output
     assert "dlhost provision -i lab" in result.stdout
     assert scanned("provision", "-i", "lab").exit_code in {ExitCode.DONE, ExitCode.TASK_FAILED}
@@ -212,6 +213,37 @@ def test_secrets_are_set_edited_and_counted(scanned: World, tmp_path: Path, monk
     assert after.splitlines()[:2] == text.splitlines()[:2]
     monkeypatch.setenv("EDITOR", "true")
     assert scanned("secrets", "edit", "-i", "lab").stdout == "Nothing changed.\n"
+
+
+def test_a_secret_is_generated_and_shown_to_who_asks(scanned: World, tmp_path: Path) -> None:
+    scanned(*INIT, "--fingerprint", KEY.fingerprint)
+    before = scanned("secrets", "show", "portal_password", "-i", "lab").stdout
+
+    generated = scanned("secrets", "set", "--generate", "portal_password", "-i", "lab")
+    after = scanned("secrets", "show", "portal_password", "-i", "lab").stdout
+
+    assert generated.exit_code == ExitCode.DONE
+    assert "dlhost secrets show -i lab portal_password" in generated.stdout
+    assert len(before) == len(after) == len("aaaaa-aaaaa-aaaaa-aaaaa\n")
+    assert before != after
+    assert after.strip() not in generated.output
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert [path for path in files if after.strip() in path.read_text(errors="replace")] == []
+    assert scanned("secrets", "show", "portal_pasword", "-i", "lab").stderr == (
+        "Inventory lab sets no portal_pasword; did you mean portal_password?\n"
+    )
+
+
+def test_a_secret_that_differs_between_hosts_is_shown_for_one(world: World, rig: Path) -> None:
+    write(rig / "group_vars" / "all.yml", "portal_password: everywhere\nportal_users: [{name: ada, password: own}]\n")
+    write(rig / "host_vars" / "beta.yml", 'portal_password: "on\\nbeta\\n"\n')
+
+    several = world("secrets", "show", "portal_password", "-i", "rig")
+    assert (several.exit_code, several.stdout) == (ExitCode.USAGE, "")
+    assert "is not the same for alpha, beta; choose with --host" in several.stderr
+    assert world("secrets", "show", "portal_password", "-i", "rig", "--host", "beta").stdout == "on\nbeta\n"
+    users = world("secrets", "show", "portal_users", "-i", "rig").stdout
+    assert json.loads(users) == [{"name": "ada", "password": "own"}]
 
 
 def _opened() -> str:
