@@ -26,9 +26,9 @@ class Profile(StrEnum):
 
 # Groups say what a machine is for; each brings its roles (playbooks/).
 GROUPS = {
-    Profile.HOME_RIG: ("gpu", "workspace"),
-    Profile.CLOUD_VM: ("gpu", "workspace"),
-    Profile.CPU_ONLY: ("workspace",),
+    Profile.HOME_RIG: ("gpu", "workspace", "web"),
+    Profile.CLOUD_VM: ("gpu", "workspace", "web"),
+    Profile.CPU_ONLY: ("workspace", "web"),
 }
 # The name is a host's too, and Ansible cannot tell a host from a group or from its own words.
 TAKEN = frozenset({"all", "ungrouped", "localhost"}.union(*GROUPS.values()))

@@ -41,7 +41,7 @@ def test_a_new_inventory_is_one_that_ansible_and_we_can_read(scanned: World) -> 
     password = vault.find_password(inventory_source.find("lab"), None)
     inventory = inventory_source.load(location, password)
     (host,) = inventory.hosts
-    assert set(host.groups) == {"all", "gpu", "workspace"}
+    assert set(host.groups) == {"all", "gpu", "workspace", "web"}
     assert (host.connection.address, host.connection.user, host.connection.port) == ("192.0.2.7", "ada", None)
     assert f"UserKnownHostsFile={location.path}/.ssh/known_hosts" in host.connection.ssh_args
     assert [setting.name for setting in inventory.settings if setting.name == "portal_password"]
@@ -133,7 +133,7 @@ def test_a_login_that_does_not_work_yet_is_the_first_next_step(scanned: World, m
     assert "ssh-copy-id -p 2222 ada@192.0.2.7   authorises your key; now: Permission denied" in result.stdout
 
 
-@pytest.mark.parametrize("name", ["rig", "a b", "../x", ".x", "", "ä", "all", "ungrouped", "localhost", "gpu", "-x"])
+@pytest.mark.parametrize("name", ["rig", "a b", "../x", ".x", "", "ä", "all", "ungrouped", "localhost", "gpu", "web", "-x"])
 def test_a_name_that_cannot_be_used_is_code_two(scanned: World, name: str) -> None:
     result = scanned("init", "--host", "h", "--user", "u", "--fingerprint", KEY.fingerprint, "--", name)
 
