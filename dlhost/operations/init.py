@@ -6,13 +6,17 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dlhost.adapters import content, inventory_source, inventory_writer, openssh, vault
+from dlhost.adapters import authority, content, inventory_source, inventory_writer, openssh, vault
 from dlhost.errors import RefusedError, UsageError
 from dlhost.values.inventory import Connection, Location
 from dlhost.values.new_inventory import DEMO, NAME, TAKEN, NewInventory, hosts_file, variables_file, vault_text
 from dlhost.values.schema import RoleSchema
 
 VAULT = "group_vars/all/vault.yml"
+# The inventory's certificate authority: its certificate is for everybody, its key lies in the vault as tls_ca_key.
+CA = ".tls/ca.crt"
+CA_VARIABLE = "tls_ca_certificate"
+CA_VALUE = f'{{{{ lookup("ansible.builtin.file", inventory_dir ~ "/{CA}") }}}}'
 # What is asked about where a host offers several, best first.
 KEY_TYPES = ("ssh-ed25519", "ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "ecdsa-sha2-nistp521", "ssh-rsa")
 
@@ -69,20 +73,29 @@ def write(
     password = inventory_writer.new_vault_password(location)
     schemas = content.role_schemas()
     secrets = {name: inventory_writer.new_password() for name in secret_names(schemas)}
+    ca = new_ca(new.name) if any(schema.role == "tls" for schema in schemas) else None
+    if ca:
+        secrets["tls_ca_key"] = ca.key
     files = {
         "hosts.yml": hosts_file(new),
         ".ssh/known_hosts": "".join(f"{new.name} {key}\n" for key in host_keys),
         **{
             f"group_vars/all/{schema.role}.yml": variables_file(
-                schema.role, content.defaults(schema.role), new.settings
+                schema.role, content.defaults(schema.role), {CA_VARIABLE: CA_VALUE, **new.settings}
             )
             for schema in schemas
         },
+        **({CA: ca.certificate} if ca else {}),
         VAULT: vault.encrypt(vault_text(secrets), password),
         **(extra_files or {}),
     }
     inventory_writer.write(location, files)
     return Begun(location, password.source or vault.password_file(location), tuple(secrets), ())
+
+
+def new_ca(inventory: str) -> authority.Authority:
+    """A certificate authority for an inventory of this name."""
+    return authority.new_authority(f"dlhost CA of {inventory}")
 
 
 def secret_names(schemas: Sequence[RoleSchema]) -> list[str]:

@@ -84,7 +84,7 @@ def variables_file(role: str, defaults: str, settings: Mapping[str, object]) -> 
         f"# Role {role} on every host. Uncomment what should differ from the defaults shown here.",
         "",
     ]
-    chosen = yaml.dump(own, Dumper=_Dumper).splitlines() if own else []
+    chosen = yaml.dump(own, Dumper=_Dumper, width=math.inf).splitlines() if own else []
     return "\n".join([*head, *chosen, *([""] if chosen else []), *commented, ""])
 
 
