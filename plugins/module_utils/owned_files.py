@@ -261,10 +261,8 @@ def carry_out(plan: Plan) -> None:
         swap(staged)
         for path in plan.remove:
             _remove(path)
+            _remove_emptied(path.parent)
         swap(manifest)
-        if MANIFEST in plan.remove:
-            with contextlib.suppress(OSError):  # Other things may be in it.
-                MANIFEST.parent.rmdir()
     finally:
         discard({**staged, **manifest})
 
@@ -336,6 +334,14 @@ def _remove(path: Path) -> None:
         path.unlink(missing_ok=True)
     except OSError as error:
         raise OwnedFilesError(f"{path} cannot be removed: {error.strerror}.") from None
+
+
+def _remove_emptied(directory: Path) -> None:
+    """Remove a directory of dlhost's own, and those that it lay in, as far as nothing is left in them."""
+    with contextlib.suppress(OSError):
+        while directory.is_relative_to(MANIFEST.parent):
+            directory.rmdir()
+            directory = directory.parent
 
 
 def _make_directories(path: Path) -> None:

@@ -243,6 +243,21 @@ def test_an_owner_without_a_name_is_kept_by_number(owned: Any, tmp_path: Path) -
     assert file.path.read_text() == "new\n"
 
 
+def test_directories_of_dlhosts_own_go_with_the_last_file_in_them(owned: Any, tmp_path: Path) -> None:
+    below = owned.MANIFEST.parent / "tls"
+    mine = [wanted(owned, path) for path in (below / "a" / "key", below / "b" / "key", tmp_path / "nginx" / "conf")]
+    apply(owned, mine)
+    (below / "b" / "yours").touch()
+
+    apply(owned, mine[:1])
+    assert (below / "a").is_dir()
+    apply(owned, [], absent=True)
+
+    assert everything(tmp_path) == {"dlhost/tls/b/yours"}
+    assert not (below / "a").exists()
+    assert (tmp_path / "nginx").is_dir()
+
+
 def test_an_absent_role_leaves_nothing_and_the_last_one_no_manifest(owned: Any, tmp_path: Path) -> None:
     apply(owned, [wanted(owned, tmp_path / "a.conf")])
     apply(owned, [wanted(owned, tmp_path / "b.conf")], role="vnc")
