@@ -369,12 +369,20 @@ def _write_beside(wanted: OwnedFile) -> Path:
             os.fchown(descriptor, uid, gid)
             stream.write(wanted.content)
             stream.flush()
+            _keep_time(descriptor, wanted)
             os.fsync(descriptor)
     except OSError as error:
         if temporary:
             Path(temporary).unlink(missing_ok=True)
         raise OwnedFilesError(f"{wanted.path} cannot be written: {error.strerror}.") from None
     return Path(temporary)
+
+
+def _keep_time(descriptor: int, wanted: OwnedFile) -> None:
+    """A file whose text stays keeps its time: what reads it need not be restarted for a changed mode."""
+    if find(wanted.path).content == wanted.content:
+        seen = wanted.path.stat()
+        os.utime(descriptor, ns=(seen.st_atime_ns, seen.st_mtime_ns))
 
 
 def _validate(wanted: OwnedFile, staged: Path) -> None:

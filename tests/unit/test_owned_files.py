@@ -107,6 +107,18 @@ def test_drift_is_seen_and_repaired(owned: Any, tmp_path: Path, damage: Any) -> 
     assert owned.is_as_wanted(owned.find(file.path), file)
 
 
+@pytest.mark.parametrize(("text", "keeps"), [("new\n", True), ("old\n", False)])
+def test_only_a_file_whose_text_stays_keeps_its_time(owned: Any, tmp_path: Path, text: str, keeps: bool) -> None:
+    file = wanted(owned, tmp_path / "a.conf", mode=0o600)
+    file.path.write_text(text)
+    os.utime(file.path, ns=(1_000, 2_000))
+
+    apply(owned, [file])
+
+    assert (file.path.stat().st_mtime_ns == 2_000) is keeps
+    assert file.path.stat().st_mode & 0o7777 == 0o600
+
+
 @pytest.mark.parametrize("text", ["precious\n", "new\n"])
 def test_a_symbolic_link_is_replaced_and_what_it_points_to_is_left(owned: Any, tmp_path: Path, text: str) -> None:
     elsewhere = tmp_path / "elsewhere"
