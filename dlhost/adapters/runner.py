@@ -208,6 +208,7 @@ class Conversion:
             diffs=tuple(_diffs(result, self._hide)) if changed else (),
             items=tuple(map(self._hide, _changed_items(result))),
             undetermined=self._hide(result.get("dlhost_undetermined", "")),
+            actions_needed=tuple(self._hide(_actions_needed(result))),
             checks=tuple(self._check(check) for check in result.get("dlhost_checks", ())),
             facts=result.get("ansible_facts") or {},
         )
@@ -249,6 +250,13 @@ def _changed_items(result: Mapping[str, Any]) -> list[str]:
     items = [item for item in result.get("results", ()) if isinstance(item, dict) and item.get("changed")]
     labels = [item.get("_ansible_item_label", item.get("item")) for item in items]
     return [str(label) for label in labels if isinstance(label, (str, int))]
+
+
+def _actions_needed(result: Mapping[str, Any]) -> list[str]:
+    """What the task, or the elements of its loop, leave to the user."""
+    items = [item for item in result.get("results", ()) if isinstance(item, dict)]
+    found = [result.get("dlhost_action_needed"), *(item.get("dlhost_action_needed") for item in items)]
+    return [str(action) for action in found if action]
 
 
 def _diffs(result: Mapping[str, Any], hide: Redaction) -> list[FileDiff]:

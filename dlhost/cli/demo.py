@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+from dataclasses import replace
 from typing import Annotated
 
 import typer
@@ -25,7 +26,9 @@ def demo_command(
     with outside(options.confirm(yes=True)) as world:
         result = demo.demo(world, lambda text: typer.echo(text, err=True), recorded_arguments())
     console = options.output()
-    terminal.recap(console, result.provisioned.finished.report, (), result.provisioned.log, show_diff=False)
+    provisioned = result.provisioned
+    afterwards = replace(provisioned.afterwards, next_steps=())
+    terminal.recap(console, provisioned.finished.report, afterwards, provisioned.log, show_diff=False)
     if result.verified is None:
         raise typer.Exit(result.provisioned.exit_code)
     terminal.checks(console, result.verified.finished.report, result.verified.log)

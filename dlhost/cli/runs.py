@@ -39,9 +39,9 @@ def provision_command(
         result = provision(request, world)
     report = result.finished.report
     if json:
-        options.print_json(documents.run_document(result.finished.record, report, result.exit_code, result.next_steps))
+        options.print_json(documents.run_document(result.finished.record, report, result.exit_code, result.afterwards))
     else:
-        terminal.recap(options.output(), report, result.next_steps, result.log, show_diff=diff)
+        terminal.recap(options.output(), report, result.afterwards, result.log, show_diff=diff)
     raise typer.Exit(result.exit_code)
 
 

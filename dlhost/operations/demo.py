@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dlhost.adapters import container, content, inventory_source, openssh, vault
-from dlhost.errors import RefusedError
+from dlhost.errors import ExitCode, RefusedError
 from dlhost.operations.init import write
 from dlhost.operations.provision import Provisioned, provision
 from dlhost.operations.run import Judged, Outside, Request
@@ -53,7 +53,7 @@ def demo(outside: Outside, say: Callable[[str], None], arguments: tuple[str, ...
         _make(client, location, say)
     request = Request("provision", DEMO, content.SITE, arguments=arguments)
     provisioned = provision(request, outside)
-    if provisioned.exit_code != 0:
+    if provisioned.exit_code not in {ExitCode.DONE, ExitCode.USER_MUST_ACT}:
         return Demo(location, provisioned, None)
     return Demo(location, provisioned, verify(Request("verify", DEMO, content.VERIFY, arguments=arguments), outside))
 

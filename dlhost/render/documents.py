@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
 from dlhost.errors import ExitCode
 from dlhost.values.record import RunRecord
-from dlhost.values.run import HostReport, RoleStatus, RunReport
+from dlhost.values.run import Afterwards, HostReport, RoleStatus, RunReport
 
 SCHEMA_VERSION = 1
 # The words of a drift report for what a dry run found.
@@ -21,7 +20,7 @@ DRIFT_WORDS = {
 }
 
 
-def run_document(record: RunRecord, report: RunReport, code: ExitCode, next_steps: Sequence[str]) -> dict[str, Any]:
+def run_document(record: RunRecord, report: RunReport, code: ExitCode, afterwards: Afterwards) -> dict[str, Any]:
     """The result of `dlhost provision`."""
     return {
         **_head(record, code),
@@ -29,7 +28,8 @@ def run_document(record: RunRecord, report: RunReport, code: ExitCode, next_step
         "complete": report.complete and not report.interrupted,
         "hosts": [_host(host, {status: status.value for status in RoleStatus}) for host in report.hosts],
         "notices": list(report.notices),
-        "next_steps": list(next_steps),
+        "left_to_do": list(afterwards.left_to_do),
+        "next_steps": list(afterwards.next_steps),
     }
 
 
@@ -77,6 +77,7 @@ def _host(host: HostReport, words: dict[RoleStatus, str]) -> dict[str, Any]:
         "changed": host.changed,
         "failure": asdict(host.failure) if host.failure else None,
         "moved_to_port": host.moved_to_port,
+        "actions_needed": list(host.actions_needed),
         "roles": [
             {
                 "role": role.role,

@@ -29,6 +29,7 @@ def _lines(report: RunReport, events: Iterable[Event]) -> Iterator[str]:
                 yield from (f"    {line}" for line in event.message.splitlines())
             if event.undetermined:
                 yield f"    undetermined: {event.undetermined}"
+            yield from (f"    left to do: {action}" for action in event.actions_needed)
     for host in report.hosts:
         because = f": {host.failure.message}" if host.failure else ""
         yield f"{host.host}: {host.status.value}, {host.changed} changed{because}"

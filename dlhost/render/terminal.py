@@ -12,7 +12,7 @@ from dlhost.render import diff
 from dlhost.render.documents import DRIFT_WORDS
 from dlhost.render.plain import plain
 from dlhost.values.checks import Check, CheckResult
-from dlhost.values.run import Change, HostReport, HostStatus, RoleReport, RoleStatus, RunReport
+from dlhost.values.run import Afterwards, Change, HostReport, HostStatus, RoleReport, RoleStatus, RunReport
 
 STYLES = {
     RoleStatus.IN_SYNC: "green",
@@ -29,7 +29,7 @@ CHECK_MARKS = {
 LONGEST_DIFF = 40
 
 
-def recap(console: Console, report: RunReport, next_steps: Sequence[str], log: Path, *, show_diff: bool) -> None:
+def recap(console: Console, report: RunReport, afterwards: Afterwards, log: Path, *, show_diff: bool) -> None:
     """What a provisioning run did, by host and role, and what comes next."""
     words = {**{status: status.value for status in RoleStatus}, RoleStatus.IN_SYNC: "ok"}
     if report.check:
@@ -37,10 +37,8 @@ def recap(console: Console, report: RunReport, next_steps: Sequence[str], log: P
     for host in report.hosts:
         _host(console, host, words, show_diff=show_diff)
     _closing(console, report, log)
-    if next_steps:
-        console.print(Text("Next:", style="bold"))
-        for step in next_steps:
-            _wrapped(console, step, indent=2)
+    _section(console, "What is left to do:", afterwards.left_to_do, "bold yellow")
+    _section(console, "Next:", afterwards.next_steps, "bold")
 
 
 def drift(console: Console, report: RunReport, log: Path) -> None:
@@ -125,6 +123,13 @@ def _closing(console: Console, report: RunReport, log: Path) -> None:
         for notice in report.notices[-5:]:
             _wrapped(console, notice, indent=2)
     console.print(Text.assemble(("Log: ", "dim"), str(log)), soft_wrap=True)
+
+
+def _section(console: Console, title: str, lines: Sequence[str], style: str) -> None:
+    if lines:
+        console.print(Text(title, style=style))
+        for line in lines:
+            _wrapped(console, line, indent=2)
 
 
 def _labelled(console: Console, label: str, style: str, value: str | Text) -> None:

@@ -70,7 +70,8 @@ class TaskStarted:
 class TaskEnded:
     """A task ended on one host; `path` is the file and line that define it, `seconds` how long it took.
 
-    `items` name the elements of a loop that changed something.
+    `items` name the elements of a loop that changed something; `actions_needed` are sentences on what only the user
+    can do.
     """
 
     host: str
@@ -84,6 +85,7 @@ class TaskEnded:
     diffs: tuple[FileDiff, ...] = ()
     items: tuple[str, ...] = ()
     undetermined: str = ""
+    actions_needed: tuple[str, ...] = ()
     checks: tuple[Check, ...] = ()
     facts: Mapping[str, Any] = field(default_factory=dict)
 
@@ -170,6 +172,7 @@ class HostReport:
     checks: tuple[Check, ...] = ()
     failure: Failure | None = None
     moved_to_port: int | None = None
+    actions_needed: tuple[str, ...] = ()
 
     @property
     def changed(self) -> int:
@@ -209,6 +212,14 @@ class RunReport:
         return ExitCode.DONE
 
 
+@dataclass(frozen=True, slots=True)
+class Afterwards:
+    """What a run leaves to the user, one sentence each: what must be done still, and what comes next."""
+
+    left_to_do: tuple[str, ...] = ()
+    next_steps: tuple[str, ...] = ()
+
+
 def report(events: Iterable[Event], hosts: Sequence[str], *, check: bool, interrupted: bool) -> RunReport:
     """Fold a run's events into its report; `hosts` are those that were asked for, in their order."""
     events = list(events)
@@ -242,6 +253,8 @@ def _host(name: str, ended: list[TaskEnded], stats: Stats | None) -> HostReport:
         checks=tuple(check for event in ended for check in event.checks),
         failure=failure,
         moved_to_port=ports[0] if ports else None,
+        # A sentence that several tasks said is said once.
+        actions_needed=tuple(dict.fromkeys(action for event in ended for action in event.actions_needed)),
     )
 
 

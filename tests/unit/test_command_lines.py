@@ -265,7 +265,7 @@ def test_a_port_that_moved_earlier_is_handed_on_and_named_again(world: World) ->
     document = json.loads(result.stdout)
     assert world.runs[0].ports == {"alpha": 2222}
     assert (result.exit_code, document["exit_code"], document["hosts"][0]["moved_to_port"]) == (6, 6, 2222)
-    assert document["next_steps"][0] == "SSH on alpha moved: set ansible_port: 2222 in the inventory."
+    assert document["left_to_do"] == ["SSH on alpha moved: set ansible_port: 2222 in the inventory."]
     assert (world("drift", *RIG).exit_code, world("verify", *RIG).exit_code) == (0, 0)
 
 
@@ -289,10 +289,32 @@ def test_an_inventory_that_names_the_new_port_already_needs_no_act(
     assert world("provision", *RIG).exit_code == ExitCode.DONE
 
 
-def test_a_failure_counts_for_more_than_a_moved_port(world: World) -> None:
-    world.events = (ended("alpha", facts={"ansible_port": 2222}), *FAILED)
+BUSY = "The restart of ada's Jupyter was put off: 2 kernels are busy. Run again when they are done."
 
-    assert world("provision", *RIG).exit_code == ExitCode.TASK_FAILED
+
+def test_what_only_the_user_can_do_is_told_and_recorded(world: World) -> None:
+    world.events = (ended("alpha", actions_needed=(BUSY,)), ended("alpha", actions_needed=(BUSY,)), *ALL_WELL[1:])
+
+    result = world("provision", *RIG)
+    document = json.loads(world("provision", *RIG, "--json").stdout)
+
+    assert result.exit_code == document["exit_code"] == ExitCode.USER_MUST_ACT
+    assert f"What is left to do:\n  alpha: {BUSY}\n" in result.stdout
+    assert (document["left_to_do"], document["hosts"][0]["actions_needed"]) == ([f"alpha: {BUSY}"], [BUSY])
+    record, _ = state.records(inventory_source.find("rig"))
+    assert (record.exit_code, record.report["left_to_do"]) == (6, [f"alpha: {BUSY}"])
+    assert f"    left to do: {BUSY}\n" in world("history", "show", record.id, *RIG).stdout
+    assert (world("drift", *RIG).exit_code, world("verify", *RIG).exit_code) == (0, 0)
+
+
+@pytest.mark.parametrize("left", [{"facts": {"ansible_port": 2222}}, {"actions_needed": (BUSY,)}])
+def test_a_failure_counts_for_more_than_what_is_left_to_do(world: World, left: dict[str, Any]) -> None:
+    world.events = (ended("alpha", **left), *FAILED)
+
+    result = world("provision", *RIG)
+
+    assert result.exit_code == ExitCode.TASK_FAILED
+    assert "What is left to do:" in result.stdout
 
 
 def test_a_shell_is_opened_on_the_port_that_answers(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

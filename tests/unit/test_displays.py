@@ -15,7 +15,7 @@ from rich.text import Text
 from dlhost.render import terminal
 from dlhost.render.progress import Progress
 from dlhost.values.checks import Check, CheckResult
-from dlhost.values.run import Event, FileDiff, Notice, Outcome, RunReport, TaskStarted, report
+from dlhost.values.run import Afterwards, Event, FileDiff, Notice, Outcome, RunReport, TaskStarted, report
 from tests.unit.world import ended, stats
 
 LOG = Path("/home/ada/.local/state/dlhost/runs/rig/20260203T040506.000007Z.log")
@@ -55,11 +55,15 @@ def dense(text: str) -> str:
 
 RESULTS: dict[str, Callable[[Console], None]] = {
     "recap": lambda console: terminal.recap(
-        console, folded(*EVENTS), (f"dlhost provision -i rig   {LONG}",), LOG, show_diff=True
+        console,
+        folded(*EVENTS),
+        Afterwards((f"rig: do this {LONG}",), (f"dlhost provision -i rig   {LONG}",)),
+        LOG,
+        show_diff=True,
     ),
     "drift": lambda console: terminal.drift(console, folded(*EVENTS, check=True), LOG),
     "checks": lambda console: terminal.checks(console, folded(*EVENTS), LOG),
-    "cut": lambda console: terminal.recap(console, folded(Notice(LONG)), (), LOG, show_diff=False),
+    "cut": lambda console: terminal.recap(console, folded(Notice(LONG)), Afterwards(), LOG, show_diff=False),
 }
 TOLD = {
     "recap": [
@@ -68,7 +72,8 @@ TOLD = {
         "x" * 300,
         f"+\tnew {LONG}",
         "nothing was done on this host",
-        "Next:",
+        f"What is left to do:   rig: do this {LONG}",
+        f"Next:   dlhost provision -i rig   {LONG}",
         "12.3 s",
         "portal: Fail",
     ],

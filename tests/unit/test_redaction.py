@@ -79,6 +79,7 @@ def blurt(run: PlaybookRun, listen: Listener) -> bool:
         "stderr": " ".join(quoted),
         "diff": [{"before": "", "after": secret, "before_header": secret} for secret in everything],
         "dlhost_undetermined": " ".join(everything),
+        "dlhost_action_needed": " ".join(everything),
         "dlhost_checks": checks,
     }
     data = {"host": "alpha", "role": "system", "task": f"Set {everything}", "task_uuid": "1", "res": result}

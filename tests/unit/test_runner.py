@@ -145,6 +145,15 @@ def test_what_could_not_be_foreseen_and_what_was_checked_are_kept() -> None:
     assert ended.checks[0].promise == "The clock is kept"
 
 
+def test_what_only_the_user_can_do_is_kept_of_loops_too_without_secrets() -> None:
+    items = [{"dlhost_action_needed": "reboot"}, {"item": 2}, {"dlhost_action_needed": "use hunter2hunter2"}]
+    loop = task_ended(event("runner_on_ok", {"results": items}), "hunter2hunter2")
+
+    assert loop.actions_needed == ("reboot", f"use {HIDDEN}")
+    assert task_ended(event("runner_on_ok", {"dlhost_action_needed": "enrol"})).actions_needed == ("enrol",)
+    assert task_ended(event("runner_on_ok", {"dlhost_action_needed": ""})).actions_needed == ()
+
+
 @pytest.mark.parametrize(
     "secret", ["alpha", "changed", "event", "host", "msg", "pass", "runner", "system", "task", "diff", "before"]
 )
