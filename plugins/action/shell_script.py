@@ -3,9 +3,12 @@
 
 from __future__ import annotations
 
+import re
+
 from ansible.plugins.action import ActionBase
 
 SHOWN_CHARACTERS = 1000
+FACT = re.compile(r"^dlhost-fact:([a-z_]+)=(.*?)\s*$", re.MULTILINE)
 
 
 class ActionModule(ActionBase):
@@ -20,6 +23,8 @@ class ActionModule(ActionBase):
         script = self._task.args["script"].encode()
         done = self._low_level_execute_command("/bin/sh -s", in_data=script, executable="/bin/sh")
         result.update(done, changed=True, failed=done["rc"] != 0)
+        if facts := dict(FACT.findall(done["stdout"])):
+            result["ansible_facts"] = facts
         if result["failed"]:
             said = (done["stderr"] or done["stdout"]).strip()[-SHOWN_CHARACTERS:]
             result["msg"] = f"The script ended with status {done['rc']}: {said}"

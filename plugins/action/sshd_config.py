@@ -36,11 +36,10 @@ class ActionModule(ActionBase):
         plan = self._phase("plan")
         missing = plan.get("missing_packages")
         if missing and not self._task.check_mode:
-            installed = self._phase("install")
-            if installed.get("failed"):
-                return result | _failure(installed["msg"])
             before = plan["diff"]
-            plan = self._phase("plan")
+            plan = self._phase("install")
+            if plan.get("failed"):
+                return result | _failure(plan["msg"])
             plan.update(changed=True, diff=before + plan.get("diff", []))
         alias = host_key_alias(login) if plan.get("new_port") else ""
         login_key_comes = plan.pop("login_key_comes", False)

@@ -26,9 +26,9 @@ ENVIRONMENT = {
 }
 # A package that brings a new configuration file keeps the host's, and asks nobody.
 KEEP_CONFIGURATION = ("--force-confdef", "--force-confold")
-# What apt-get and dpkg say of a lock that somebody else holds.
 # apt-cache would write what it has read of the lists, which a dry run must not.
 IN_MEMORY = ("--option=Dir::Cache::pkgcache=", "--option=Dir::Cache::srcpkgcache=")
+# What apt-get and dpkg say of a lock that somebody else holds.
 LOCKED = re.compile(r"Could not get lock|lock was locked by another process|Unable to acquire the dpkg frontend lock")
 HOLDER = re.compile(r"process (?:with pid )?\d+(?: \([^)]*\))?")
 # The lists are young, and the mirror has moved on all the same.
@@ -119,9 +119,9 @@ def _must(failure: str, timeout_s: int, *command: str) -> str:
         time.sleep(LOCK_POLL_S)
 
 
-def unknown(names: list[str]) -> list[str]:
+def unknown(names: list[str], *, check: bool = False) -> list[str]:
     """Those that no package list has exactly."""
-    known = set(_run("apt-cache", "pkgnames", *IN_MEMORY).stdout.split())
+    known = set(_run("apt-cache", "pkgnames", *(IN_MEMORY if check else ())).stdout.split())
     return [name for name in names if name not in known]
 
 

@@ -89,7 +89,7 @@ def install(role: str, names: list[str], check: bool) -> dict[str, object]:
         debian_packages.install(missing)
     lines = ["an installation that was cut is finished\n"] if was_cut else []
     result = _result(missing, [*lines, *(f"package {name}: not installed\n" for name in missing)])
-    strangers = debian_packages.unknown(missing) if check else []
+    strangers = debian_packages.unknown(missing, check=True) if check else []
     if strangers:
         named = ", ".join(strangers)
         result["dlhost_undetermined"] = f"whether apt has {named}, which the host's present package lists do not name"

@@ -10,6 +10,7 @@ short_description: Run a shell script on a host that may have no Python
 description:
   - Like M(ansible.builtin.raw), but the script travels on standard input. So nothing of it is in the host's process
     list nor in sudo's journal, where a password of a proxy would be read by others, and it may be of any length.
+  - A line C(dlhost-fact:NAME=VALUE) among what it prints sets a fact of the host.
   - Skipped in check mode, unless the task says C(check_mode=false) because the script only looks.
 author: dlhost maintainers (@dlhost)
 options:
@@ -40,4 +41,8 @@ stdout:
   description: What it printed.
   type: str
   returned: always
+ansible_facts:
+  description: The facts that it printed.
+  type: dict
+  returned: when there are any
 """

@@ -295,10 +295,10 @@ def main() -> None:
 
 
 def install(request: dict) -> dict[str, object]:
-    """Phase install: bring what is missing, remembering that the role brought it."""
+    """Phase install: bring what is missing, remembering that the role brought it, and plan what is left."""
     owned_files.claim_packages(request["role"], request["packages"])
     debian_packages.install(owned_files.missing_packages(request["packages"]))
-    return {"changed": True}
+    return foresee(request)
 
 
 def foresee(request: dict) -> dict[str, object]:
