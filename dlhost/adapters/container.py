@@ -10,7 +10,6 @@ import io
 import os
 import re
 import shutil
-import socket
 import subprocess
 import tempfile
 import time
@@ -18,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dlhost.adapters.network import free_port
 from dlhost.errors import RefusedError
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ def start(client: DockerClient, name: str, image_name: str, user: str, public_ke
     """
     from docker.errors import DockerException
 
-    port = _free_port() if publish else 22
+    port = free_port() if publish else 22
     try:
         container = _run(client, name, image_name, port if publish else None)
         wait_for_boot(container)
@@ -247,12 +247,6 @@ def address_of(container: Container) -> str:
     container.reload()
     networks: dict[str, Any] = container.attrs["NetworkSettings"]["Networks"]
     return str(next(iter(networks.values()))["IPAddress"])
-
-
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 def trusted_by_this_machine(directory: Path = TRUSTED) -> tuple[list[dict[str, str]], list[Path]]:

@@ -5,14 +5,17 @@ from __future__ import annotations
 import re
 import shlex
 import subprocess
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from dlhost.errors import RefusedError, UnreachableError
+from dlhost.adapters.network import LOOPBACK, is_free
+from dlhost.errors import DlhostError, RefusedError, UnreachableError
 from dlhost.values.inventory import Connection, Host
 from dlhost.values.preflight import Contact, Probe
+from dlhost.values.services import DIRECTORY, Offer, offer_from
 
 PROBE = Path(__file__).with_name("probe.sh")
 CONNECT_TIMEOUT_S = 10
@@ -21,6 +24,8 @@ PROBE_TIMEOUT_S = 60
 AT_ONCE = 20
 # Where nobody is asked: no password, no new host key, no endless wait.
 UNATTENDED = ("-o", "BatchMode=yes", "-o", f"ConnectTimeout={CONNECT_TIMEOUT_S}")
+# Only forwards, and no less than all that were asked for.
+FORWARDING = ("-N", "-o", "ExitOnForwardFailure=yes")
 NO_CLIENT = "OpenSSH's client is not installed here. Install it: sudo apt-get install openssh-client"
 
 
@@ -80,6 +85,57 @@ def connection_that_answers(host: Host, control_path_dir: Path) -> Connection:
     return replace(host.connection, port=port) if port else host.connection
 
 
+def offer(host: Host, control_path_dir: Path) -> Offer:
+    """What a host says that it offers, through the run's connection where one is open.
+
+    Raises:
+        UnreachableError: It cannot be reached.
+        DlhostError: What it says is not of a form that we know.
+    """
+    # A connection that nobody would close is not begun for one question.
+    options = [*UNATTENDED, "-o", "ControlMaster=no", "-o", f"ControlPath={control_path_dir}/%C"]
+    local = host.connection.transport == "local"
+    command = ["sh"] if local else ssh_command(host.connection, options, ["sh"])
+    try:
+        result = _captured(command, _READ_OFFER, PROBE_TIMEOUT_S)
+    except subprocess.TimeoutExpired:
+        raise UnreachableError(f"{host.name} does not answer within {PROBE_TIMEOUT_S} s.") from None
+    # What a login shell prints of its own comes before the first of these.
+    files = result.stdout.split("\0")[1:]
+    if not files or files.pop() != "complete":
+        raise UnreachableError(f"{host.name} {_explain(result.stderr, host.connection)[1]}.")
+    try:
+        return offer_from({name: text for name, _, text in (file.partition("\n") for file in files)})
+    except ValueError as error:
+        raise DlhostError(f"{host.name}: {error}.") from None
+
+
+def offers(hosts: Iterable[Host], control_path_dir: Path) -> dict[str, Offer]:
+    """The same of many hosts at once, by their names; why it is not known is part of each."""
+
+    def one(host: Host) -> tuple[str, Offer]:
+        try:
+            return host.name, offer(host, control_path_dir)
+        except DlhostError as error:
+            return host.name, Offer(error=str(error))
+
+    with ThreadPoolExecutor(max_workers=AT_ONCE) as pool:
+        return dict(pool.map(one, hosts))
+
+
+# Every file behind its name, each between NULs.
+_READ_OFFER = f"""
+printf '\\0'
+cd {DIRECTORY} 2>/dev/null && for file in *.json; do
+  [ -f "$file" ] || continue
+  printf '%s\\n' "$file"
+  cat "$file"
+  printf '\\0'
+done
+printf complete
+"""
+
+
 def try_sudo_password(host: Host, password: str, control_path_dir: Path) -> bool:
     """Whether sudo on the host takes the password.
 
@@ -99,6 +155,29 @@ def run_interactively(command: Sequence[str]) -> int:
         return subprocess.run(command, check=False).returncode
     except FileNotFoundError:
         raise RefusedError(NO_CLIENT) from None
+
+
+def forward(connection: Connection, local_port: int, remote_port: int, ready: Callable[[], None]) -> int:
+    """Forward a local port to one of the host's own until interrupted; `ready` is called once it takes connections.
+
+    Returns ssh's exit code, which is 0 after an interrupt.
+    """
+    options = [*FORWARDING, "-L", f"{LOOPBACK}:{local_port}:{LOOPBACK}:{remote_port}"]
+    try:
+        process = subprocess.Popen(ssh_command(connection, options))
+    except FileNotFoundError:
+        raise RefusedError(NO_CLIENT) from None
+    try:
+        while process.poll() is None and is_free(local_port):
+            time.sleep(0.05)
+        if process.poll() is None:
+            ready()
+        return process.wait()
+    except KeyboardInterrupt:
+        return 0
+    finally:
+        process.terminate()
+        process.wait()
 
 
 def close_connections(hosts: Iterable[Host], control_path_dir: Path) -> None:

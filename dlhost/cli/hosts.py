@@ -1,4 +1,4 @@
-"""ssh and tunnel: on to a host by the inventory's own connection."""
+"""ssh, open and tunnel: on to a host, and to what it offers, by the inventory's own connection."""
 
 from __future__ import annotations
 
@@ -7,6 +7,14 @@ from typing import Annotated
 import typer
 
 from dlhost.cli import options
+
+Service = Annotated[
+    str,
+    typer.Argument(
+        help="A service, such as jupyter or tensorboard.", autocompletion=options.complete_service, metavar="SERVICE"
+    ),
+]
+User = Annotated[str, typer.Option("--user", help="Whose service, where the host has several.", metavar="USER")]
 
 
 def ssh_command(
@@ -20,17 +28,52 @@ def ssh_command(
     raise typer.Exit(shell(inventory, host, command, options.ask_secret()))
 
 
+def open_command(
+    service: Service,
+    inventory: options.Inventory,
+    host: options.OneHost = "",
+    user: User = "",
+    only_print: Annotated[bool, typer.Option("--print", help="Print the address, open no browser.")] = False,
+) -> None:
+    """Open a service in your browser: at the host's web front, or through a tunnel until Ctrl-C."""
+    from dlhost.adapters.browser import open_page
+    from dlhost.operations.services import open_service
+
+    def ready(url: str) -> None:
+        typer.echo(url)
+        if not only_print and not open_page(url):
+            _say("No browser can be shown here; open the address yourself.")
+
+    raise typer.Exit(open_service(inventory, host, service, user, options.ask_secret(), ready, _say))
+
+
 def tunnel_command(
     inventory: options.Inventory,
+    service: Service = "",
     forward: Annotated[
         list[str],
         typer.Option("-L", help="Forward a local port, as ssh does: [ADDRESS:]PORT:HOST:HOSTPORT.", metavar="FORWARD"),
-    ],
+    ] = [],  # noqa: B006  Typer copies it
     host: options.OneHost = "",
+    user: User = "",
+    local_port: Annotated[
+        int | None, typer.Option("--local-port", help="The local port of a service's tunnel.", min=1, max=65535)
+    ] = None,
 ) -> None:
-    """Forward local ports to a host until Ctrl-C."""
+    """Forward local ports to a host until Ctrl-C: a service's, whose address is printed, or those of -L."""
+    from dlhost.errors import UsageError
     from dlhost.operations.remote import require_forwards, tunnel
+    from dlhost.operations.services import tunnel_service
 
+    if bool(service) == bool(forward) or (forward and (user or local_port)):
+        raise UsageError("Name a service, such as jupyter (with --user and --local-port), or forward ports with -L.")
+    if service:
+        ask = options.ask_secret()
+        raise typer.Exit(tunnel_service(inventory, host, service, user, local_port, ask, typer.echo, _say))
     require_forwards(forward)
-    typer.echo(f"Forwarding {', '.join(forward)}; Ctrl-C ends it.", err=True)
+    _say(f"Forwarding {', '.join(forward)}; Ctrl-C ends it.")
     raise typer.Exit(tunnel(inventory, host, forward, options.ask_secret()))
+
+
+def _say(sentence: str) -> None:
+    typer.echo(sentence, err=True)

@@ -33,6 +33,13 @@ def complete_role(incomplete: str) -> list[str]:
     return [schema.role for schema in role_schemas() if schema.role.startswith(incomplete)]
 
 
+def complete_service(incomplete: str) -> list[str]:
+    """Names of services, for the shell's completion."""
+    from dlhost.values.services import NAMES
+
+    return [name for name in NAMES if name.startswith(incomplete)]
+
+
 Inventory = Annotated[
     str,
     typer.Option(

@@ -1,0 +1,94 @@
+"""What a host offers to its users, as it says in /etc/dlhost/services.d: held to a form, since it is a stranger."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+SCHEMA_VERSION = 1
+DIRECTORY = "/etc/dlhost/services.d"
+# For the shell's completion; a host may offer others.
+NAMES = ("jupyter", "tensorboard")
+
+# What may become part of a command or of an address that a browser opens.
+_NAME = re.compile(r"[a-z][a-z0-9_-]*")
+_USER = re.compile(r"\w[\w.@-]*")
+_PATH = re.compile(r"(?:/[\w.~%@+-]*)+", re.ASCII)
+_FRONT = re.compile(r"https://(?:[A-Za-z0-9.-]+|\[[0-9a-fA-F:.]+\])(?::\d{1,5})?")
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """One user's service on a port of the host's loopback address."""
+
+    name: str
+    user: str
+    port: int
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """A host's services, and the address of the web front where it has one that serves some of the paths.
+
+    `error` says why it is not known what a host offers.
+    """
+
+    services: tuple[Service, ...] = ()
+    front: str = ""
+    paths: frozenset[str] = field(default=frozenset())
+    error: str = ""
+
+    def url(self, service: Service) -> str:
+        """Where a browser reaches the service; empty where only a tunnel does."""
+        return f"{self.front}{service.path}" if self.front and service.path in self.paths else ""
+
+
+def offer_from(documents: Mapping[str, str]) -> Offer:
+    """A host's files, name to text, as what it offers.
+
+    Raises:
+        ValueError: A file is not of the documented shape; the message names it.
+    """
+    services: list[Service] = []
+    front, paths = "", frozenset[str]()
+    for name, text in sorted(documents.items()):
+        try:
+            document = json.loads(text)
+            if document["schema_version"] != SCHEMA_VERSION:
+                raise ValueError(f"version {document['schema_version']}")
+            services += [_service(entry) for entry in document.get("services", ())]
+            if given := document.get("front"):
+                front, paths = _text(given["url"], _FRONT), frozenset(_text(path, _PATH) for path in given["paths"])
+        except (ValueError, KeyError, TypeError, AttributeError):
+            raise ValueError(f"{DIRECTORY}/{name} is not of a form that this version of dlhost knows") from None
+    return Offer(tuple(services), front, paths)
+
+
+def choose(services: Iterable[Service], name: str, user: str) -> list[Service]:
+    """The services of that name, those of one user where one is named."""
+    return [service for service in services if service.name == name and user in {"", service.user}]
+
+
+def listed(services: Iterable[Service]) -> str:
+    """The services for a sentence: jupyter (ada, grace), tensorboard (ada)."""
+    users: dict[str, list[str]] = {}
+    for service in services:
+        users.setdefault(service.name, []).append(service.user)
+    return ", ".join(f"{name} ({', '.join(of)})" for name, of in users.items())
+
+
+def _service(entry: Mapping[str, Any]) -> Service:
+    port = entry["port"]
+    if not isinstance(port, int) or not 0 < port < 65536:
+        raise ValueError(port)
+    return Service(_text(entry["name"], _NAME), _text(entry["user"], _USER), port, _text(entry["path"], _PATH))
+
+
+def _text(value: str, shape: re.Pattern[str]) -> str:
+    if not shape.fullmatch(value):
+        raise ValueError(value)
+    return value
