@@ -105,7 +105,7 @@ def offer(host: Host, control_path_dir: Path) -> Offer:
     if not files or files.pop() != "complete":
         raise UnreachableError(f"{host.name} {_explain(result.stderr, host.connection)[1]}.")
     try:
-        return offer_from({name: text for name, _, text in (file.partition("\n") for file in files)})
+        return offer_from({name: text for name, _, text in (file.partition("\n") for file in files)}, host.front)
     except ValueError as error:
         raise DlhostError(f"{host.name}: {error}.") from None
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from dataclasses import dataclass
 from pathlib import Path
 
 from dlhost.errors import ExitCode
+from dlhost.operations.init import CA
 from dlhost.operations.run import Finished, Outside, Request, conclude, execute
 from dlhost.render import documents
+from dlhost.values.inventory import Host
 from dlhost.values.run import Afterwards, HostStatus, RunReport
+from dlhost.values.services import Offer, Trust, WayIn, ways_in
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +28,14 @@ class Provisioned:
 def provision(request: Request, outside: Outside) -> Provisioned:
     """Run the site playbook; every error that `execute` raises passes through."""
     finished = execute(request, outside)
-    afterwards = Afterwards(left_to_do(finished.report), next_steps(finished))
+    ways = tuple(way for host in finished.inventory.hosts for way in _ways_in(host, finished))
+    afterwards = Afterwards(
+        left_to_do=left_to_do(finished.report),
+        ways_in=ways,
+        trust=_trust(finished, {way.host for way in ways if way.url}),
+        unknown=tuple(offer.error for offer in finished.offers.values() if offer.error),
+        next_steps=next_steps(finished),
+    )
     code = exit_code(finished.report)
     document = documents.run_document(finished.record, finished.report, code, afterwards)
     return Provisioned(finished, conclude(finished, code, document), code, afterwards)
@@ -61,3 +72,18 @@ def next_steps(finished: Finished) -> tuple[str, ...]:
     else:
         step = f"dlhost verify -i {name}   proves that it works"
     return (step,)
+
+
+def _ways_in(host: Host, finished: Finished) -> list[WayIn]:
+    offer = finished.offers.get(host.name, Offer())
+    which = "" if finished.everything and len(finished.inventory.hosts) == 1 else f" --host {host.name}"
+    return ways_in(host, offer, finished.schemas, f"-i {finished.record.inventory}{which}")
+
+
+def _trust(finished: Finished, hosts: Container[str]) -> Trust | None:
+    """The inventory's own authority, where it certifies the web front of one of the hosts."""
+    certificate = finished.inventory.location.directory / CA
+    certified = any(host.has_own_authority for host in finished.inventory.hosts if host.name in hosts)
+    if not certified or not certificate.exists():
+        return None
+    return Trust(certificate, f"dlhost ca trust -i {finished.record.inventory}")

@@ -30,6 +30,7 @@ from dlhost.values.run import (
     report,
 )
 from dlhost.values.schema import Option, RoleSchema, did_you_mean, missing, problems, secrets_in
+from dlhost.values.services import Offer
 
 # Ansible's own variables that hold a password, by all their names.
 PASSWORDS = frozenset(
@@ -78,17 +79,26 @@ class Outside:
     close_connections: Callable[[Iterable[Host], Path], None] = openssh.close_connections
     ask: Callable[[str], str] | None = None
     confirm: Callable[[str], bool] | None = None
+    offers: Callable[[Iterable[Host], Path], Mapping[str, Offer]] = openssh.offers
     announce: Callable[[Sequence[str], Sequence[str]], None] = lambda _hosts, _roles: None
     listen: Listener = lambda _event: None
 
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """A run that ended, with everything that was seen of it, already free of secrets."""
+    """A run that ended, with everything that was seen of it, already free of secrets.
+
+    `everything`: it was about all of the inventory's hosts. `offers` are what the hosts say that they offer, by name,
+    after a run that was to change them.
+    """
 
     record: RunRecord
     report: RunReport
     events: tuple[Event, ...]
+    inventory: Inventory
+    everything: bool
+    schemas: Sequence[RoleSchema]
+    offers: Mapping[str, Offer]
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +130,8 @@ def execute(request: Request, outside: Outside) -> Finished:
     chosen = [schema for schema in schemas if schema.role in names]
     roles, hosts = _concerned(inventory, chosen)
     require_complete(inventory, chosen, request.inventory)
+    everything = not request.hosts and hosts == inventory.hosts
+    scope = _Scope(replace(inventory, hosts=hosts), everything, schemas, roles, password, secrets)
     _require_known_variables(request.extra_vars, schemas, redaction(secrets))
 
     started = datetime.now(UTC)
@@ -136,9 +148,7 @@ def execute(request: Request, outside: Outside) -> Finished:
     with state.locked(record):
         state.save_record(record)
         try:
-            everything = not request.hosts and hosts == inventory.hosts
-            concerned = replace(inventory, hosts=hosts)
-            return _run(request, outside, concerned, everything, password, roles, secrets, record)
+            return _run(request, outside, scope, record)
         except BaseException as error:
             stopped, code = _stopped_by(error)
             state.save_record(replace(record, state=stopped, ended=datetime.now(UTC), exit_code=code))
@@ -243,18 +253,22 @@ def _require_known_variables(extra_vars: Mapping[str, Any], schemas: Sequence[Ro
         raise UsageError(hide("\n".join(f"-e {problem.message}" for problem in found)))
 
 
-def _run(
-    request: Request,
-    outside: Outside,
-    inventory: Inventory,
-    everything: bool,
-    password: vault.VaultPassword | None,
-    roles: tuple[str, ...],
-    secrets: frozenset[str],
-    record: RunRecord,
-) -> Finished:
-    probes, become_password = _look(request, outside, inventory, roles)
-    _require_consent(probes, request, outside, roles)
+@dataclass(frozen=True, slots=True)
+class _Scope:
+    """What a run is about: the hosts that get one of its roles, whether those are all, and what reading them took."""
+
+    inventory: Inventory
+    everything: bool
+    schemas: Sequence[RoleSchema]
+    roles: tuple[str, ...]
+    password: vault.VaultPassword | None
+    secrets: frozenset[str]
+
+
+def _run(request: Request, outside: Outside, scope: _Scope, record: RunRecord) -> Finished:
+    inventory, password = scope.inventory, scope.password
+    probes, become_password = _look(request, outside, inventory, scope.roles)
+    _require_consent(probes, request, outside, scope.roles)
     lost = {probe.host: probe for probe in probes if probe.contact is Contact.UNREACHABLE}
     reached = [host.name for host in inventory.hosts if host.name not in lost]
 
@@ -266,13 +280,13 @@ def _run(
 
     interrupted = False
     if reached:
-        outside.announce(reached, roles)
+        outside.announce(reached, scope.roles)
         interrupted = outside.run(
             PlaybookRun(
                 playbook=request.playbook,
                 inventory=inventory.location.path,
                 check=request.check,
-                limit=() if everything and not lost else tuple(reached),
+                limit=() if scope.everything and not lost else tuple(reached),
                 tags=request.roles,
                 skip_tags=request.skip,
                 extra_vars=request.extra_vars,
@@ -281,15 +295,21 @@ def _run(
                 vault_password_file=password.source if password else None,
                 vault_password=password.text if password and password.source is None else None,
                 become_password=become_password,
-                redaction=redaction(secrets | ({become_password} if become_password else set())),
+                redaction=redaction(scope.secrets | ({become_password} if become_password else set())),
             ),
             listen,
         )
     ran = report(events, reached, check=request.check, interrupted=interrupted)
     by_name = {host.host: host for host in ran.hosts} | {name: _lost(probe) for name, probe in lost.items()}
     answered = {probe.host: probe.port for probe in probes}
+    offers: Mapping[str, Offer] = {}
+    if request.changing and not interrupted:
+        well = [host for host in inventory.hosts if by_name[host.name].status is HostStatus.OK]
+        ports = {host.name: by_name[host.name].moved_to_port or answered[host.name] for host in well}
+        offers = outside.offers([_on_port(host, ports[host.name]) for host in well], runner.control_path_dir())
     hosts = tuple(_with_port(by_name[host.name], host, answered[host.name]) for host in inventory.hosts)
-    return Finished(record, replace(ran, hosts=hosts, complete=ran.complete or not reached), tuple(events))
+    ran = replace(ran, hosts=hosts, complete=ran.complete or not reached)
+    return Finished(record, ran, tuple(events), inventory, scope.everything, scope.schemas, offers)
 
 
 def _look(
@@ -311,7 +331,7 @@ def _look(
         if password is None and outside.ask is not None:
             password = asked = outside.ask(f"sudo password on {probe.host}")
         if password is not None:
-            accepted = outside.try_sudo_password(_as_found(hosts[probe.host], probe), password, sockets)
+            accepted = outside.try_sudo_password(_on_port(hosts[probe.host], probe.port), password, sockets)
             probes[index] = replace(probe, sudo="ok" if accepted else "wrong")
     refused = [
         f"{probe.host} {refusal}."
@@ -323,9 +343,9 @@ def _look(
     return probes, asked
 
 
-def _as_found(host: Host, probe: Probe) -> Host:
-    """The host on the port that answered, where that is not the inventory's."""
-    return host if probe.port is None else replace(host, connection=replace(host.connection, port=probe.port))
+def _on_port(host: Host, port: int | None) -> Host:
+    """The host on the port that answers, where that is not the inventory's."""
+    return host if port is None else replace(host, connection=replace(host.connection, port=port))
 
 
 def _require_consent(probes: Sequence[Probe], request: Request, outside: Outside, roles: Sequence[str]) -> None:

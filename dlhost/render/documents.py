@@ -29,6 +29,9 @@ def run_document(record: RunRecord, report: RunReport, code: ExitCode, afterward
         "hosts": [_host(host, {status: status.value for status in RoleStatus}) for host in report.hosts],
         "notices": list(report.notices),
         "left_to_do": list(afterwards.left_to_do),
+        "services": [asdict(way) for way in afterwards.ways_in],
+        "services_unknown": list(afterwards.unknown),
+        "authority": str(afterwards.trust.certificate) if afterwards.trust else None,
         "next_steps": list(afterwards.next_steps),
     }
 

@@ -38,6 +38,7 @@ def recap(console: Console, report: RunReport, afterwards: Afterwards, log: Path
         _host(console, host, words, show_diff=show_diff)
     _closing(console, report, log)
     _section(console, "What is left to do:", afterwards.left_to_do, "bold yellow")
+    _section(console, "Open:", list(_ways_in(afterwards)), "bold green")
     _section(console, "Next:", afterwards.next_steps, "bold")
 
 
@@ -123,6 +124,16 @@ def _closing(console: Console, report: RunReport, log: Path) -> None:
         for notice in report.notices[-5:]:
             _wrapped(console, notice, indent=2)
     console.print(Text.assemble(("Log: ", "dim"), str(log)), soft_wrap=True)
+
+
+def _ways_in(afterwards: Afterwards) -> Iterator[str]:
+    for way in afterwards.ways_in:
+        yield f"{way.service} of {way.user} on {way.host}: {way.url or way.command}"
+        if way.password:
+            yield f"  its password: {way.password}"
+    yield from afterwards.unknown
+    if afterwards.trust:
+        yield f"{afterwards.trust.command}   lets browsers trust {afterwards.trust.certificate}"
 
 
 def _section(console: Console, title: str, lines: Sequence[str], style: str) -> None:

@@ -82,6 +82,16 @@ class Host:
         wanted = self.variables.get("ssh_hardening_port")
         return int(wanted) if isinstance(wanted, int) else None
 
+    @property
+    def front(self) -> str:
+        """Where browsers reach the host's web front, where that is not what the host itself thinks: behind a router."""
+        return str(self.variables.get("dlhost_front") or "").rstrip("/")
+
+    @property
+    def has_own_authority(self) -> bool:
+        """Whether the inventory's certificate authority certifies it, as it does unless role tls is told otherwise."""
+        return bool(self.variables.get("tls_mode", "local_ca") == "local_ca")
+
 
 @dataclass(frozen=True, slots=True)
 class Inventory:

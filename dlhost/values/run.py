@@ -11,6 +11,7 @@ from typing import Any
 from dlhost.errors import ExitCode
 from dlhost.values.checks import Check, CheckResult
 from dlhost.values.redaction import Redaction
+from dlhost.values.services import Trust, WayIn
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,9 +215,15 @@ class RunReport:
 
 @dataclass(frozen=True, slots=True)
 class Afterwards:
-    """What a run leaves to the user, one sentence each: what must be done still, and what comes next."""
+    """What a run leaves to the user: what must be done still, what can be opened now, and what comes next.
+
+    `unknown` says of which host it is not known what it offers, and why.
+    """
 
     left_to_do: tuple[str, ...] = ()
+    ways_in: tuple[WayIn, ...] = ()
+    trust: Trust | None = None
+    unknown: tuple[str, ...] = ()
     next_steps: tuple[str, ...] = ()
 
 

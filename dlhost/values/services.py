@@ -6,7 +6,11 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
+
+from dlhost.values.inventory import Host
+from dlhost.values.schema import RoleSchema, secrets_in
 
 SCHEMA_VERSION = 1
 DIRECTORY = "/etc/dlhost/services.d"
@@ -47,14 +51,14 @@ class Offer:
         return f"{self.front}{service.path}" if self.front and service.path in self.paths else ""
 
 
-def offer_from(documents: Mapping[str, str]) -> Offer:
-    """A host's files, name to text, as what it offers.
+def offer_from(documents: Mapping[str, str], front: str = "") -> Offer:
+    """A host's files, name to text, as what it offers; `front` is where its web front is where it cannot know.
 
     Raises:
         ValueError: A file is not of the documented shape; the message names it.
     """
     services: list[Service] = []
-    front, paths = "", frozenset[str]()
+    own, paths = "", frozenset[str]()
     for name, text in sorted(documents.items()):
         try:
             document = json.loads(text)
@@ -62,10 +66,66 @@ def offer_from(documents: Mapping[str, str]) -> Offer:
                 raise ValueError(f"version {document['schema_version']}")
             services += [_service(entry) for entry in document.get("services", ())]
             if given := document.get("front"):
-                front, paths = _text(given["url"], _FRONT), frozenset(_text(path, _PATH) for path in given["paths"])
+                own, paths = _text(given["url"], _FRONT), frozenset(_text(path, _PATH) for path in given["paths"])
         except (ValueError, KeyError, TypeError, AttributeError):
             raise ValueError(f"{DIRECTORY}/{name} is not of a form that this version of dlhost knows") from None
-    return Offer(tuple(services), front, paths)
+    return Offer(tuple(services), front or own, paths)
+
+
+@dataclass(frozen=True, slots=True)
+class WayIn:
+    """A service as its user gets there: the `url` at the web front, empty where there is none, and two commands.
+
+    `command` opens it, through a tunnel where need be; `password` shows its password, and is empty where it has none.
+    """
+
+    host: str
+    service: str
+    user: str
+    url: str
+    command: str
+    password: str
+
+
+@dataclass(frozen=True, slots=True)
+class Trust:
+    """The authority's certificate that browsers have to trust for the ways in, and the command that sees to it."""
+
+    certificate: Path
+    command: str
+
+
+def ways_in(host: Host, offer: Offer, schemas: Iterable[RoleSchema], where: str) -> list[WayIn]:
+    """Every service that a host offers; `where` is what names the host in a command: -i INVENTORY --host HOST."""
+    roles = {schema.role: schema for schema in schemas}
+    found = []
+    for service in offer.services:
+        several = len(choose(offer.services, service.name, "")) > 1
+        user = f" --user {service.user}" if several else ""
+        variable = _password(service, roles.get(service.name), host)
+        found.append(
+            WayIn(
+                host.name,
+                service.name,
+                service.user,
+                offer.url(service),
+                f"dlhost open {service.name} {where}{user}",
+                f"dlhost secrets show {variable} {where}" if variable else "",
+            )
+        )
+    return found
+
+
+def _password(service: Service, schema: RoleSchema | None, host: Host) -> str:
+    """The variable of the service's role that sets its password: one of the user's own, else the one for all."""
+    options = list(schema.options.values()) if schema else []
+    for option in options:
+        accounts = host.variables.get(option.name)
+        for account in accounts if isinstance(accounts, list) and option.options else ():
+            if account.get("name") == service.user and any(secrets_in(option, account)):
+                return option.name
+    everyone = (option.name for option in options if option.secret and option.required)
+    return next((name for name in everyone if name in host.variables), "")
 
 
 def choose(services: Iterable[Service], name: str, user: str) -> list[Service]:

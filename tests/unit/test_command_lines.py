@@ -16,6 +16,7 @@ from dlhost.errors import ExitCode
 from dlhost.values.checks import Check, CheckResult
 from dlhost.values.preflight import Contact, Probe
 from dlhost.values.run import Event, FileDiff, Outcome
+from dlhost.values.services import Offer, Service
 from tests.unit.world import ALL_WELL, World, ended, stats, write
 
 SITE, VERIFY = "dlhost.host.site", "dlhost.host.verify"
@@ -305,6 +306,63 @@ def test_what_only_the_user_can_do_is_told_and_recorded(world: World) -> None:
     assert (record.exit_code, record.report["left_to_do"]) == (6, [f"alpha: {BUSY}"])
     assert f"    left to do: {BUSY}\n" in world("history", "show", record.id, *RIG).stdout
     assert (world("drift", *RIG).exit_code, world("verify", *RIG).exit_code) == (0, 0)
+
+
+JUPYTER = Offer((Service("portal", "ada", 8888, "/ada/"),), "https://192.0.2.1", frozenset({"/ada/"}))
+
+
+def test_a_run_that_went_well_ends_with_the_ways_in(world: World, rig: Path) -> None:
+    write(rig / "group_vars" / "all.yml", "portal_password: correct horse\n")
+    certificate = write(rig / ".tls" / "ca.crt", "")
+    world.offers = {"alpha": JUPYTER, "beta": Offer(error="beta does not answer within 60 s.")}
+    world.events = (ended("alpha", facts={"ansible_port": 2222}), *ALL_WELL[1:])
+
+    text = world("provision", *RIG).stdout
+    document = json.loads(world("provision", *RIG, "--json").stdout)
+
+    assert world.asked[:2] == [("alpha", 2222), ("beta", None)]
+    assert text.partition("Open:\n")[2] == (
+        "  portal of ada on alpha: https://192.0.2.1/ada/\n"
+        "    its password: dlhost secrets show portal_password -i rig --host alpha\n"
+        "  beta does not answer within 60 s.\n"
+        f"  dlhost ca trust -i rig   lets browsers trust {certificate}\n"
+        "Next:\n  dlhost verify -i rig   proves that it works\n"
+    )
+    (service,) = document["services"]
+    assert (service["host"], service["user"], service["url"]) == ("alpha", "ada", "https://192.0.2.1/ada/")
+    assert (document["authority"], document["services_unknown"]) == (str(certificate), [world.offers["beta"].error])
+    assert "correct horse" not in text + json.dumps(document)
+
+
+@pytest.mark.parametrize(
+    ("text", "trusted"), [("tls_mode: local_ca\n", True), ("tls_mode: provided\n", False), ("x: 1\n", True)]
+)
+def test_only_the_inventorys_own_authority_is_to_be_trusted(world: World, rig: Path, text: str, trusted: bool) -> None:
+    write(rig / "group_vars" / "all.yml", text)
+    write(rig / ".tls" / "ca.crt", "")
+    world.offers = {"alpha": JUPYTER}
+
+    assert ("dlhost ca trust -i rig " in world("provision", *RIG).stdout) is trusted
+
+
+@pytest.mark.parametrize(
+    ("arguments", "events"), [(("provision", "--check"), ALL_WELL), (("drift",), ALL_WELL), (("verify",), ALL_WELL)]
+)
+def test_only_a_run_that_changes_hosts_asks_what_they_offer(
+    world: World, arguments: tuple[str, ...], events: tuple[Event, ...]
+) -> None:
+    world.events = events
+
+    world(*arguments, *RIG)
+
+    assert world.asked == []
+
+
+def test_a_host_that_failed_is_not_asked_what_it_offers(world: World) -> None:
+    world.events = FAILED
+
+    assert "Open:" not in world("provision", *RIG).stdout
+    assert world.asked == [("beta", None)]
 
 
 @pytest.mark.parametrize("left", [{"facts": {"ansible_port": 2222}}, {"actions_needed": (BUSY,)}])

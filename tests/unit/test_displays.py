@@ -16,6 +16,7 @@ from dlhost.render import terminal
 from dlhost.render.progress import Progress
 from dlhost.values.checks import Check, CheckResult
 from dlhost.values.run import Afterwards, Event, FileDiff, Notice, Outcome, RunReport, TaskStarted, report
+from dlhost.values.services import Trust, WayIn
 from tests.unit.world import ended, stats
 
 LOG = Path("/home/ada/.local/state/dlhost/runs/rig/20260203T040506.000007Z.log")
@@ -57,7 +58,13 @@ RESULTS: dict[str, Callable[[Console], None]] = {
     "recap": lambda console: terminal.recap(
         console,
         folded(*EVENTS),
-        Afterwards((f"rig: do this {LONG}",), (f"dlhost provision -i rig   {LONG}",)),
+        Afterwards(
+            left_to_do=(f"rig: do this {LONG}",),
+            ways_in=(WayIn("rig", "jupyter", "ada", f"https://{LONG}", "dlhost open", f"dlhost secrets show {LONG}"),),
+            trust=Trust(Path(f"/{LONG}/ca.crt"), "dlhost ca trust -i rig"),
+            unknown=(f"beta: {LONG}",),
+            next_steps=(f"dlhost provision -i rig   {LONG}",),
+        ),
         LOG,
         show_diff=True,
     ),
@@ -73,6 +80,8 @@ TOLD = {
         f"+\tnew {LONG}",
         "nothing was done on this host",
         f"What is left to do:   rig: do this {LONG}",
+        f"Open:   jupyter of ada on rig: https://{LONG}     its password: dlhost secrets show {LONG}",
+        f"beta: {LONG}   dlhost ca trust -i rig   lets browsers trust /{LONG}/ca.crt",
         f"Next:   dlhost provision -i rig   {LONG}",
         "12.3 s",
         "portal: Fail",

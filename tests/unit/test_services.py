@@ -17,7 +17,8 @@ from dlhost.adapters import browser, network, openssh
 from dlhost.cli import options
 from dlhost.errors import DlhostError, ExitCode, UnreachableError
 from dlhost.values.inventory import Connection, Host
-from dlhost.values.services import DIRECTORY, Offer, Service, offer_from
+from dlhost.values.schema import role_schema
+from dlhost.values.services import DIRECTORY, Offer, Service, WayIn, offer_from, ways_in
 from tests.unit.world import World
 
 ADA = {"name": "jupyter", "user": "ada", "port": 8888, "path": "/jupyter/ada/"}
@@ -90,6 +91,54 @@ STRANGE = [
 def test_what_is_not_of_the_form_is_not_taken(text: str) -> None:
     with pytest.raises(ValueError, match=r"^/etc/dlhost/services\.d/x\.json is not of a form that this version of"):
         offer_from({"x.json": text})
+
+
+SCHEMA = role_schema(
+    "jupyter",
+    {
+        "argument_specs": {
+            "main": {
+                "short_description": "Jupyter",
+                "options": {
+                    "jupyter_password": {"type": "str", "required": True, "no_log": True},
+                    "jupyter_token": {"type": "str", "no_log": True},
+                    "jupyter_users": {
+                        "type": "list",
+                        "elements": "dict",
+                        "options": {"name": {"type": "str"}, "password": {"type": "str", "no_log": True}},
+                    },
+                },
+            }
+        }
+    },
+)
+
+
+def test_a_way_in_names_the_commands_that_open_it_and_show_its_password() -> None:
+    users = [{"name": "ada"}, {"name": "grace", "password": "her own"}]
+    host = Host("rig", (), Connection(), {"jupyter_password": "secret", "jupyter_users": users})
+
+    ada, grace, board = ways_in(host, offered(ADA, GRACE, BOARD, front=FRONT), [SCHEMA], "-i lab")
+
+    show = "dlhost secrets show {} -i lab"
+    assert ada == WayIn(
+        host="rig",
+        service="jupyter",
+        user="ada",
+        url="https://192.0.2.1/jupyter/ada/",
+        command="dlhost open jupyter -i lab --user ada",
+        password=show.format("jupyter_password"),
+    )
+    assert (grace.url, grace.password) == ("", show.format("jupyter_users"))
+    assert (board.command, board.password) == ("dlhost open tensorboard -i lab", "")
+
+
+def test_a_front_behind_a_router_is_where_the_inventory_says() -> None:
+    host = Host("rig", (), Connection(), {"dlhost_front": "https://home.example:8443/"})
+    offer = offer_from({"x.json": said(ADA, GRACE, front=FRONT)}, host.front)
+
+    assert [offer.url(service) for service in offer.services] == ["https://home.example:8443/jupyter/ada/", ""]
+    assert ALPHA.front == ""
 
 
 # What ssh brings ----------------------------------------------------------------------------------------------------

@@ -21,6 +21,7 @@ from dlhost.operations import run as operation
 from dlhost.values.inventory import Host
 from dlhost.values.preflight import Contact, Probe
 from dlhost.values.run import Event, Listener, Outcome, PlaybookRun, Stats, TaskEnded
+from dlhost.values.services import Offer
 
 FACTS = {
     "distribution": "debian",
@@ -120,6 +121,8 @@ class World:
     questions: list[str] = field(default_factory=list)
     closed: list[str] = field(default_factory=list)
     sudo_ports: list[int | None] = field(default_factory=list)
+    offers: dict[str, Offer] = field(default_factory=dict)
+    asked: list[tuple[str, int | None]] = field(default_factory=list)
     at_terminal: bool = False
 
     def run(self, run: PlaybookRun, listen: Listener) -> bool:
@@ -144,6 +147,10 @@ class World:
     def close(self, hosts: Iterable[Host], _sockets: Path) -> None:
         self.closed += [host.name for host in hosts]
 
+    def all_offers(self, hosts: Iterable[Host], _sockets: Path) -> dict[str, Offer]:
+        self.asked += [(host.name, host.connection.port) for host in hosts]
+        return {name: offer for name, offer in self.offers.items() if name in dict(self.asked)}
+
     def ask(self, question: str) -> str:
         self.questions.append(question)
         if not self.answers:
@@ -163,6 +170,7 @@ class World:
                 probe_all=self.probe_all,
                 try_sudo_password=self.try_sudo_password,
                 close_connections=self.close,
+                offers=self.all_offers,
             )
             patch.setattr("dlhost.operations.run.Outside", fakes)
             patch.setattr("sys.argv", ["dlhost", *arguments])
