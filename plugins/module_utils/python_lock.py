@@ -29,6 +29,11 @@ class Pin:
     marker: str
     hashes: tuple[str, ...]
 
+    @property
+    def options(self) -> list[str]:
+        """The hashes as options of pip."""
+        return [f"--hash={value}" for value in self.hashes]
+
     def applies(self, environment: dict[str, str]) -> bool:
         """Whether a Python with these marker values (PEP 508) gets it.
 
@@ -68,8 +73,8 @@ def select(pins: list[Pin], environment: dict[str, str]) -> dict[str, str]:
 
 
 def digest(pins: list[Pin], *more: str) -> str:
-    """One name for what the pins say; comments and the order of lines are not part of it."""
-    said = json.dumps([[dataclasses.astuple(pin) for pin in pins], more])
+    """One name for what the pins say; comments, markers and the order of lines are not part of it."""
+    said = json.dumps([[(pin.name, pin.version, pin.hashes) for pin in pins], more])
     return hashlib.sha256(said.encode()).hexdigest()
 
 
@@ -92,7 +97,10 @@ def _logical_lines(text: str) -> list[tuple[int, str]]:
 
 def _pin(number: int, line: str) -> Pin:
     if line.startswith("-"):
-        raise LockError(f"Line {number} of the lock is the option {line.split()[0]}; a lock holds pinned names only.")
+        raise LockError(
+            f"Line {number} of the lock is the option {line.split()[0]}; a lock holds nothing but names. "
+            "Take it out; how to reach an index is said in pip.conf or in the options of pip."
+        )
     requirement, *options = re.split(r" +(?=--)", line)
     pinned, _, marker = (part.strip() for part in requirement.partition(";"))
     found = PIN.fullmatch(pinned)

@@ -124,6 +124,10 @@ from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.dlhost.host.plugins.module_utils import python_environment, python_lock
+from ansible_collections.dlhost.host.plugins.module_utils.python_environment_build import (
+    PythonEnvironmentError,
+    find_interpreter,
+)
 
 
 def main() -> None:
@@ -158,18 +162,28 @@ def main() -> None:
     act = converge if module.params["state"] == "present" else remove
     try:
         result = act(module.params, module.check_mode)
-    except (python_environment.PythonEnvironmentError, python_lock.LockError) as error:
+    except (PythonEnvironmentError, python_lock.LockError) as error:
         module.fail_json(msg=str(error))
     module.exit_json(**result)
 
 
 def converge(request: dict, check: bool) -> dict[str, object]:
     """Make path an intact environment of the lock; returns the module's result."""
-    interpreter = python_environment.find_interpreter(Path(request["python"]))
-    pins = python_lock.parse(request["requirements"])
-    plan = python_environment.plan(Path(request["path"]), pins, interpreter, request["thorough"])
-    if not check:
-        python_environment.carry_out(plan, interpreter, request["pip_options"])
+    path, pins = Path(request["path"]), python_lock.parse(request["requirements"])
+    try:
+        interpreter = find_interpreter(Path(request["python"]))
+    except PythonEnvironmentError:
+        if not check:
+            raise
+        return {
+            **_result(path, True, []),
+            "dlhost_undetermined": f"{path}, because {request['python']} does not run yet",
+        }
+    if check:
+        return python_environment.plan(path, pins, interpreter, request["thorough"]).result()
+    with python_environment.only_run(path.parent) as lock:
+        plan = python_environment.plan(path, pins, interpreter, request["thorough"])
+        python_environment.carry_out(plan, interpreter, request["pip_options"], lock)
     return plan.result()
 
 
@@ -179,12 +193,16 @@ def remove(request: dict, check: bool) -> dict[str, object]:
     there = python_environment.what_is_there(path)
     if there and not check:
         python_environment.remove(there)
+    return _result(path, bool(there), [f"{each} is removed" for each in there])
+
+
+def _result(path: Path, changed: bool, reasons: list[str]) -> dict[str, object]:
     return {
-        "changed": bool(there),
+        "changed": changed,
         "path": str(path),
         "python": str(path / "bin" / "python"),
-        "reasons": [f"{each} is there" for each in there],
-        "diff": [{"prepared": f"{each} is removed\n"} for each in there],
+        "reasons": reasons,
+        "diff": [{"prepared": f"{reason}\n"} for reason in reasons],
     }
 
 

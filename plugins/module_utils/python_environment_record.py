@@ -1,0 +1,96 @@
+"""What was installed into a Python environment, recorded inside it, and how the files differ from that by now."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import stat
+from pathlib import Path
+
+RECORD = "dlhost-environment.json"
+SCHEMA_VERSION = 1
+
+
+def read(directory: Path) -> dict:
+    """The record of an environment that was completed; empty where it never was, or its record is damaged."""
+    try:
+        record = json.loads((directory / RECORD).read_bytes())
+        return record if record["schema_version"] == SCHEMA_VERSION else {}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+
+
+def write(directory: Path, digest: str, python: str, distributions: dict[str, str]) -> None:
+    """Record every file as it is now; an environment that has a record is a complete one."""
+    record = {
+        "schema_version": SCHEMA_VERSION,
+        "digest": digest,
+        "python": python,
+        "distributions": distributions,
+        "site_packages": str(site_packages(directory, python).relative_to(directory)),
+        "owner": [os.geteuid(), os.getegid()],
+        "files": dict(_files(directory)),
+    }
+    # A record that outlives a power cut must not speak of files that did not.
+    os.sync()
+    temporary = directory / f".{RECORD}"
+    with temporary.open("w", encoding="utf-8") as stream:
+        json.dump(record, stream)
+        stream.flush()
+        os.fsync(stream.fileno())
+    temporary.replace(directory / RECORD)
+
+
+def site_packages(directory: Path, python: str) -> Path:
+    """Where distributions lie in an environment of that version of Python."""
+    return directory / "lib" / f"python{python}" / "site-packages"
+
+
+def damages(directory: Path, record: dict, thorough: bool) -> list[str]:
+    """How the files differ from the record, one line each; `thorough` reads those too that look untouched."""
+    site, owner = record["site_packages"], tuple(record["owner"])
+    places = (name.rpartition("/") for name in record["files"])
+    recorded = {name for place, _, name in places if place == site}
+    found = [f"{site}/{name}: not of the lock" for name in sorted(_names(directory / site) - recorded)]
+    for name, entry in record["files"].items():
+        damage = _damage(f"{directory}/{name}", entry, owner, thorough)
+        if damage:
+            found.append(f"{name}: {damage}")
+    return found
+
+
+def _files(directory: Path):
+    """Every path inside, with mode, size, time of change and a checksum."""
+    for root, directories, names in os.walk(directory):
+        for path in (f"{root}/{name}" for name in [*directories, *names]):
+            seen = os.lstat(path)
+            checksum = _checksum(path, seen.st_mode)
+            yield os.path.relpath(path, directory), [seen.st_mode, seen.st_size, seen.st_mtime_ns, checksum]
+
+
+def _names(directory: Path) -> set[str]:
+    try:
+        return {path.name for path in directory.iterdir()} - {"__pycache__"}
+    except OSError:
+        return set()
+
+
+def _damage(path: str, entry: list, owner: tuple[int, ...], thorough: bool) -> str:
+    mode, size, mtime_ns, checksum = entry
+    try:
+        seen = os.lstat(path)
+    except OSError:
+        return "missing"
+    if seen.st_mode != mode or (seen.st_uid, seen.st_gid) != owner:
+        return "mode or owner changed"
+    if stat.S_ISDIR(mode) or (seen.st_size == size and seen.st_mtime_ns == mtime_ns and not thorough):
+        return ""
+    # A file may have been touched, or restored from a backup.
+    return "" if seen.st_size == size and _checksum(path, mode) == checksum else "content changed"
+
+
+def _checksum(path: str, mode: int) -> str:
+    if stat.S_ISLNK(mode):
+        return str(Path(path).readlink())
+    return "" if stat.S_ISDIR(mode) else hashlib.sha256(Path(path).read_bytes()).hexdigest()
