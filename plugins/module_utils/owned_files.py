@@ -20,6 +20,8 @@ from pathlib import Path
 
 MANIFEST = Path("/etc/dlhost/managed.json")
 SCHEMA_VERSION = 1
+# What no diff shows, whatever became of the mode of its file.
+PRIVATE_KEY = b"PRIVATE KEY-----"
 
 # What a role owns that owns nothing.
 NOTHING: dict[str, list[str]] = {"files": [], "packages": [], "installed": []}
@@ -122,14 +124,15 @@ def is_as_wanted(found: Found, wanted: OwnedFile) -> bool:
 def difference(found: Found, wanted: OwnedFile | None, path: Path) -> dict[str, str]:
     """Ansible's diff of one file; `wanted` is None where it goes away."""
     # Of a file that goes away nobody knows any more whether it was sensitive; its mode tells who might read it.
-    if wanted.sensitive if wanted else not found.mode & stat.S_IROTH:
+    hidden = wanted.sensitive if wanted else not found.mode & stat.S_IROTH or PRIVATE_KEY in (found.content or b"")
+    same = wanted is not None and found.content == wanted.content
+    if hidden and not same:
         return {"header": str(path), "prepared": f"{path}: content not shown\n"}
-    return {
-        "before_header": str(path),
-        "after_header": str(path),
-        "before": _shown(found.content, found.mode, found.owner, found.group, wanted),
-        "after": _shown(wanted.content, wanted.mode, wanted.owner, wanted.group, found) if wanted else "",
-    }
+    before = _shown(found.content, found.mode, found.owner, found.group, wanted)
+    after = _shown(wanted.content, wanted.mode, wanted.owner, wanted.group, found) if wanted else ""
+    if hidden:  # Another mode or owner can be shown without it.
+        before, after = before.splitlines()[0], after.splitlines()[0]
+    return {"before_header": str(path), "after_header": str(path), "before": before, "after": after}
 
 
 def stage(files: list[OwnedFile]) -> dict[Path, Path]:

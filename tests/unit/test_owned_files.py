@@ -335,3 +335,24 @@ def test_a_secret_is_in_no_diff(owned: Any, tmp_path: Path, absent: bool) -> Non
     file = wanted(owned, tmp_path / "key", text="hunter3\n", mode=0o600, sensitive=True)
 
     assert "hunter" not in repr(owned.plan("system", [file], [], absent=absent).diffs)
+
+
+def test_a_secret_with_another_mode_is_shown_by_its_mode(owned: Any, tmp_path: Path) -> None:
+    file = wanted(owned, tmp_path / "key", text="hunter2\n", mode=0o600, sensitive=True)
+    apply(owned, [file])
+    file.path.chmod(0o644)
+
+    (diff,) = owned.plan("system", [file], []).diffs
+
+    assert (diff["before"], diff["after"]) == (
+        f"[mode 0644, owner {ME}:{MY_GROUP}]",
+        f"[mode 0600, owner {ME}:{MY_GROUP}]",
+    )
+
+
+def test_a_private_key_that_goes_away_is_in_no_diff_whoever_may_read_it(owned: Any, tmp_path: Path) -> None:
+    key = "-----BEGIN PRIVATE KEY-----\nhunter2\n-----END PRIVATE KEY-----\n"
+    apply(owned, [wanted(owned, tmp_path / "key", text=key, mode=0o600, sensitive=True)])
+    (tmp_path / "key").chmod(0o644)
+
+    assert "hunter" not in repr(owned.plan("system", [], [], absent=True).diffs)
