@@ -80,9 +80,8 @@ def plan(path: Path, pins: list[python_lock.Pin], interpreter: Interpreter, thor
     needs_build = directory is None
     if _downloads(path).exists() and not needs_build:
         leftovers.append(_downloads(path))
-    directory = directory or _free_name(
-        path, digest, {other.name for other in others} - {one.name for one in leftovers}
-    )
+    taken = {beside.name for beside in _siblings(path) if beside not in leftovers}
+    directory = directory or _free_name(path, digest, taken)
     return Plan(path, directory, digest, pins, needs_build, reasons, leftovers, diffs)
 
 

@@ -112,6 +112,7 @@ def build(
     python, work = str(directory / "bin" / "python"), directory / ".build"
     variables = {**ENVIRONMENT, **_pip_variables(options), "TMPDIR": str(work)}
     pip = [python, "-I", f"{_find_pip(interpreter.executable)}/pip"]
+    directory.mkdir()  # Never into one that is there: a server may run from it.
     _must([str(interpreter.executable), "-I", "-m", "venv", "--without-pip", str(directory)], {}, lock)
     work.mkdir()
     downloads.mkdir(mode=0o700, exist_ok=True)
