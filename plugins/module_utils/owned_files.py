@@ -20,6 +20,8 @@ from pathlib import Path
 
 MANIFEST = Path("/etc/dlhost/managed.json")
 SCHEMA_VERSION = 1
+# How the name of a file begins and ends that is not in place yet; *.conf and *.crt do not find it.
+STAGED = (".dlhost-", ".staged")
 # What no diff shows, whatever became of the mode of its file.
 PRIVATE_KEY = b"PRIVATE KEY-----"
 
@@ -131,7 +133,7 @@ def difference(found: Found, wanted: OwnedFile | None, path: Path) -> dict[str, 
     before = _shown(found.content, found.mode, found.owner, found.group, wanted)
     after = _shown(wanted.content, wanted.mode, wanted.owner, wanted.group, found) if wanted else ""
     if hidden:  # Another mode or owner can be shown without it.
-        before, after = before.splitlines()[0], after.splitlines()[0]
+        before, after = (text.splitlines(keepends=True)[0] for text in (before, after))
     return {"before_header": str(path), "after_header": str(path), "before": before, "after": after}
 
 
@@ -245,8 +247,15 @@ def plan(role: str, wanted: list[OwnedFile], packages: list[str], absent: bool =
     remove = [path for path in map(Path, owned["files"]) if path not in kept and os.path.lexists(path)]
     if not manifest and MANIFEST.exists():
         remove.append(MANIFEST)
+    remove += _leftovers({MANIFEST, *kept, *map(Path, owned["files"])})
     diffs += [difference(find(path), None, path) for path in remove]
     return Plan(write, remove, diffs, claim)
+
+
+def _leftovers(paths: set[Path]) -> list[Path]:
+    """What runs that were cut had staged beside these files; it may be a secret."""
+    directories = sorted({path.parent for path in paths})
+    return [left for directory in directories for left in sorted(directory.glob(f"{STAGED[0]}*{STAGED[1]}"))]
 
 
 def carry_out(plan: Plan) -> None:
@@ -365,8 +374,7 @@ def _write_beside(wanted: OwnedFile) -> Path:
     temporary = ""
     try:
         _make_directories(wanted.path.parent)
-        # The suffix keeps *.conf and *.crt globs from seeing a file that is not in place yet.
-        descriptor, temporary = tempfile.mkstemp(dir=wanted.path.parent, prefix=".dlhost-", suffix=".staged")
+        descriptor, temporary = tempfile.mkstemp(dir=wanted.path.parent, prefix=STAGED[0], suffix=STAGED[1])
         with os.fdopen(descriptor, "wb") as stream:
             os.fchmod(descriptor, wanted.mode)
             os.fchown(descriptor, uid, gid)

@@ -249,6 +249,32 @@ def test_a_run_cut_between_two_files_orphans_none(owned: Any, tmp_path: Path, mo
     assert everything(tmp_path) == {"b.conf", "dlhost/managed.json"}
 
 
+@pytest.mark.parametrize("renames", range(3))
+def test_what_a_killed_run_had_staged_goes_with_the_next(
+    owned: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, renames: int
+) -> None:
+    files = [wanted(owned, tmp_path / "a.conf"), wanted(owned, tmp_path / "key", mode=0o600, sensitive=True)]
+    replace, done = Path.replace, list[Path]()
+
+    def kill(source: Path, target: Path) -> Path:
+        if len(done) == renames:
+            raise KeyboardInterrupt
+        done.append(target)
+        return replace(source, target)
+
+    with monkeypatch.context() as cut, pytest.raises(KeyboardInterrupt):
+        cut.setattr(Path, "replace", kill)
+        cut.setattr(Path, "unlink", lambda *_arguments, **_more: None)  # Nothing is tidied up after a kill.
+        apply(owned, files)
+    assert [name for name in everything(tmp_path) if name.endswith(".staged")]
+
+    plan = apply(owned, files)
+
+    assert "new" not in repr([diff for diff in plan.diffs if "key" in diff.get("header", "")])
+    assert everything(tmp_path) == {"a.conf", "key", "dlhost/managed.json"}
+    assert apply(owned, files).paths == []
+
+
 def test_an_owner_without_a_name_is_kept_by_number(owned: Any, tmp_path: Path) -> None:
     file = dataclasses.replace(wanted(owned, tmp_path / "a.conf"), owner=str(os.getuid()), group=str(os.getgid()))
     apply(owned, [file])
@@ -345,8 +371,8 @@ def test_a_secret_with_another_mode_is_shown_by_its_mode(owned: Any, tmp_path: P
     (diff,) = owned.plan("system", [file], []).diffs
 
     assert (diff["before"], diff["after"]) == (
-        f"[mode 0644, owner {ME}:{MY_GROUP}]",
-        f"[mode 0600, owner {ME}:{MY_GROUP}]",
+        f"[mode 0644, owner {ME}:{MY_GROUP}]\n",
+        f"[mode 0600, owner {ME}:{MY_GROUP}]\n",
     )
 
 
