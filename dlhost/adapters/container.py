@@ -13,11 +13,12 @@ import shutil
 import subprocess
 import tempfile
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dlhost.adapters.network import free_port
+from dlhost.adapters.network import LOOPBACK, free_port, unanswered
 from dlhost.errors import RefusedError
 
 if TYPE_CHECKING:
@@ -43,14 +44,21 @@ BOOT_TIMEOUT_S = 60
 INSTALL_ENGINE = "sudo apt-get install --no-install-recommends docker.io   (or https://docs.docker.com/engine/install)"
 
 
+SSH, HTTPS = 22, 443
+
+
 @dataclass(frozen=True, slots=True)
 class ContainerHost:
-    """A running container as a host: where its sshd answers, and its public host keys."""
+    """A running container as a host: where its sshd answers, and its public host keys.
+
+    `front` is where its HTTPS port answers, where that is not at the same address.
+    """
 
     name: str
     address: str
     port: int
     host_keys: tuple[str, ...]
+    front: str = ""
 
 
 def engine() -> DockerClient:
@@ -95,27 +103,31 @@ def image(client: DockerClient, release: str = "13") -> str:
 def start(client: DockerClient, name: str, image_name: str, user: str, public_key: str, publish: bool) -> ContainerHost:
     """Start a host whose `user` may log in with the key and use sudo without a password.
 
-    With `publish`, sshd answers on a free port of the loopback address, as it must where containers have no address
-    of their own on this machine (Docker Desktop); else on the container's own address.
+    With `publish`, sshd and HTTPS have ports of this machine's loopback address too, which count where the container
+    has no address that can be reached from here (Docker Desktop).
 
     Raises:
         RefusedError: The engine cannot run it, in the engine's own words.
     """
     from docker.errors import DockerException
 
-    port = free_port() if publish else 22
+    published = {port: free_port() for port in (SSH, HTTPS) if publish}
     try:
-        container = _run(client, name, image_name, port if publish else None)
+        container = _run(client, name, image_name, published)
         wait_for_boot(container)
         execute(container, _ACCOUNT, user, public_key)
-        keys = execute(container, "cat /etc/ssh/ssh_host_*_key.pub").splitlines()
-        address = "127.0.0.1" if publish else address_of(container)
+        lines = execute(container, "cat /etc/ssh/ssh_host_*_key.pub").splitlines()
+        keys = tuple(" ".join(line.split()[:2]) for line in lines)
+        address = address_of(container)
     except DockerException as error:
         raise RefusedError(f"The container engine cannot run {name}: {_said(error)}") from None
-    return ContainerHost(name, address, port, tuple(" ".join(key.split()[:2]) for key in keys))
+    if published and unanswered(address, SSH):
+        return ContainerHost(name, LOOPBACK, published[SSH], keys, f"https://{LOOPBACK}:{published[HTTPS]}")
+    return ContainerHost(name, address, SSH, keys)
 
 
-def _run(client: DockerClient, name: str, image_name: str, port: int | None) -> Container:
+def _run(client: DockerClient, name: str, image_name: str, published: Mapping[int, int]) -> Container:
+    """Start it; `published` maps its ports to ports of this machine."""
     return client.containers.run(
         image_name,
         name=name,
@@ -130,7 +142,7 @@ def _run(client: DockerClient, name: str, image_name: str, port: int | None) -> 
         tmpfs={"/run": "", "/tmp": "exec"},  # noqa: S108  a mount point in the container
         environment={"container": "docker"},
         stop_signal="SIGRTMIN+3",
-        ports={"22/tcp": ("127.0.0.1", port)} if port else None,
+        ports={f"{port}/tcp": (LOOPBACK, own) for port, own in published.items()},
     )
 
 

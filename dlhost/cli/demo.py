@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import shutil
 import sys
-from dataclasses import replace
 from typing import Annotated
 
 import typer
 
 from dlhost.cli import options
+
+STEPS = ("dlhost ssh -i demo", "dlhost drift -i demo", "dlhost demo --destroy")
 
 
 def demo_command(
@@ -19,6 +20,7 @@ def demo_command(
     from dlhost.cli.runs import outside, recorded_arguments
     from dlhost.operations import demo
     from dlhost.render import terminal
+    from dlhost.values.run import Afterwards
 
     if destroy:
         typer.echo("The demo host is gone." if demo.destroy() else "There is no demo host.")
@@ -27,15 +29,18 @@ def demo_command(
         result = demo.demo(world, lambda text: typer.echo(text, err=True), recorded_arguments())
     console = options.output()
     provisioned = result.provisioned
-    afterwards = replace(provisioned.afterwards, next_steps=())
-    terminal.recap(console, provisioned.finished.report, afterwards, provisioned.log, show_diff=False)
+    afterwards = provisioned.afterwards
+    left = Afterwards(left_to_do=afterwards.left_to_do)
+    terminal.recap(console, provisioned.finished.report, left, provisioned.log, show_diff=False)
     if result.verified is None:
         raise typer.Exit(result.provisioned.exit_code)
     terminal.checks(console, result.verified.finished.report, result.verified.log)
-    typer.echo("\nGet in, look for drift, remove it again:")
+    typer.echo()
     # In a checkout, the program lies in a virtual environment that need not be on PATH.
     program = "dlhost" if shutil.which("dlhost") else sys.argv[0]
-    for step in ("ssh -i demo", "drift -i demo", "demo --destroy"):
-        typer.echo(f"  {program} {step}")
+    terminal.ways_in(console, afterwards, program)
+    typer.echo("Get in, look for drift, remove it again:")
+    for command in (*(way.command for way in afterwards.ways_in), *STEPS):
+        typer.echo(f"  {command.replace('dlhost', program, 1)}")
     typer.echo(f"Its inventory: {result.location.path}")
     raise typer.Exit(result.verified.exit_code)

@@ -104,6 +104,7 @@ def _make(client: DockerClient, location: Location, say: Callable[[str], None]) 
         profile=Profile.CPU_ONLY,
         key_file=str(location.path / KEY),
         settings={"system_ca_certificates": certificates} if certificates else {},
+        front=host.front,
     )
     try:
         write(location, new, host.host_keys, {KEY: private, f"{KEY}.pub": public, MARK: ""})

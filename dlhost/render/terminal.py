@@ -38,8 +38,14 @@ def recap(console: Console, report: RunReport, afterwards: Afterwards, log: Path
         _host(console, host, words, show_diff=show_diff)
     _closing(console, report, log)
     _section(console, "What is left to do:", afterwards.left_to_do, "bold yellow")
-    _section(console, "Open:", list(_ways_in(afterwards)), "bold green")
+    ways_in(console, afterwards)
     _section(console, "Next:", afterwards.next_steps, "bold")
+
+
+def ways_in(console: Console, afterwards: Afterwards, program: str = "dlhost") -> None:
+    """What can be opened on the hosts, and how; `program` is what to type for dlhost."""
+    lines = [line.replace("dlhost ", f"{program} ", 1) for line in _ways_in(afterwards)]
+    _section(console, "Open:", lines, "bold green")
 
 
 def drift(console: Console, report: RunReport, log: Path) -> None:

@@ -39,7 +39,10 @@ DEMO = "demo"
 
 @dataclass(frozen=True, slots=True)
 class NewInventory:
-    """The one host that a new inventory begins with; `settings` are role variables set from the start."""
+    """The one host that a new inventory begins with; `settings` are role variables set from the start.
+
+    `front` is where browsers reach its web front, where that is not at its address.
+    """
 
     name: str
     address: str
@@ -48,6 +51,7 @@ class NewInventory:
     profile: Profile = Profile.HOME_RIG
     key_file: str = ""
     settings: Mapping[str, object] = field(default_factory=dict)
+    front: str = ""
 
 
 def hosts_file(new: NewInventory) -> str:
@@ -63,6 +67,7 @@ def hosts_file(new: NewInventory) -> str:
         *([f"      ansible_port: {new.port}"] if new.port != 22 else []),
         f"      ansible_user: {_bare_or_quoted(new.user)}",
         *([f"      ansible_ssh_private_key_file: {_bare_or_quoted(new.key_file)}"] if new.key_file else []),
+        *([f"      dlhost_front: {_bare_or_quoted(new.front)}"] if new.front else []),
         "  vars:",
         "    # Host keys that you have seen and trusted; the alias keeps them valid when an address or a port changes.",
         "    ansible_ssh_common_args: >-",

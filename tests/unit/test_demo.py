@@ -12,7 +12,9 @@ import pytest
 from dlhost.adapters import container, inventory_source, vault
 from dlhost.errors import ExitCode, RefusedError
 from dlhost.operations import demo
-from tests.unit.world import World, write
+from dlhost.values.checks import Check, CheckResult
+from dlhost.values.services import Offer, Service
+from tests.unit.world import World, ended, stats, write
 
 
 @pytest.fixture
@@ -101,3 +103,69 @@ def test_what_the_engine_cannot_do_is_refused_in_its_words() -> None:
         container.start(client, "x", "image", "ada", "key", publish=True)
     with pytest.raises(RefusedError, match="cannot remove x: The container name is in use"):
         container.remove(client, "x")
+
+
+@pytest.mark.parametrize(
+    ("publish", "answers", "address", "front"),
+    [
+        (False, False, ("172.17.0.2", 22), ""),
+        (True, True, ("172.17.0.2", 22), ""),
+        (True, False, ("127.0.0.1", 2022), "https://127.0.0.1:2443"),
+    ],
+)
+def test_a_host_is_where_this_machine_can_reach_it(
+    monkeypatch: pytest.MonkeyPatch, publish: bool, answers: bool, address: tuple[str, int], front: str
+) -> None:
+    asked: dict[str, Any] = {}
+    ports = iter((2022, 2443))
+
+    def run(_image: str, **options: Any) -> object:
+        asked.update(options)
+        return object()
+
+    monkeypatch.setattr(container, "free_port", lambda: next(ports))
+    monkeypatch.setattr(container, "wait_for_boot", lambda _container: None)
+    monkeypatch.setattr(container, "execute", lambda *_: "ssh-ed25519 AAAA root@x\n")
+    monkeypatch.setattr(container, "address_of", lambda _container: "172.17.0.2")
+    monkeypatch.setattr(container, "unanswered", lambda _host, _port: "" if answers else "timed out")
+    client: Any = SimpleNamespace(containers=SimpleNamespace(run=run), info=dict)
+
+    host = container.start(client, "x", "image", "ada", "key", publish=publish)
+
+    assert ((host.address, host.port), host.front) == (address, front)
+    assert host.host_keys == ("ssh-ed25519 AAAA",)
+    published = {"22/tcp": ("127.0.0.1", 2022), "443/tcp": ("127.0.0.1", 2443)}
+    assert asked["ports"] == (published if publish else {})
+
+
+def test_the_demos_host_is_told_where_its_front_is(
+    world: World, engine: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.events = (ended("demo", checks=(Check("system", "system.x", "It is", CheckResult.PASS),)), stats())
+    world.offers = {
+        "demo": Offer((Service("portal", "demo", 8888, "/demo/"),), "https://127.0.0.1:2443", frozenset({"/demo/"}))
+    }
+    host = container.ContainerHost("x", "127.0.0.1", 2022, ("ssh-ed25519 AAAA",), "https://127.0.0.1:2443")
+    monkeypatch.setattr(container, "image", lambda _client: "image")
+    monkeypatch.setattr(container, "start", lambda *_, **__: host)
+    monkeypatch.setattr(container, "trusted_by_this_machine", lambda: ([], []))
+    monkeypatch.setattr("shutil.which", lambda _program: None)
+
+    result = world("demo")
+
+    assert result.exit_code == ExitCode.DONE, result.output
+    location = inventory_source.own_location("demo")
+    (loaded,) = inventory_source.load(location, vault.find_password(location, None)).hosts
+    assert loaded.front == "https://127.0.0.1:2443"
+    assert engine == ["dlhost-demo"]
+    assert result.stdout.partition("\n\n")[2] == (
+        "Open:\n"
+        "  portal of demo on demo: https://127.0.0.1:2443/demo/\n"
+        "    its password: dlhost secrets show portal_password -i demo\n"
+        "Get in, look for drift, remove it again:\n"
+        "  dlhost open portal -i demo\n"
+        "  dlhost ssh -i demo\n"
+        "  dlhost drift -i demo\n"
+        "  dlhost demo --destroy\n"
+        f"Its inventory: {location.path}\n"
+    )

@@ -133,7 +133,9 @@ def test_a_login_that_does_not_work_yet_is_the_first_next_step(scanned: World, m
     assert "ssh-copy-id -p 2222 ada@192.0.2.7   authorises your key; now: Permission denied" in result.stdout
 
 
-@pytest.mark.parametrize("name", ["rig", "a b", "../x", ".x", "", "ä", "all", "ungrouped", "localhost", "gpu", "web", "-x"])
+@pytest.mark.parametrize(
+    "name", ["rig", "a b", "../x", ".x", "", "ä", "all", "ungrouped", "localhost", "gpu", "web", "-x"]
+)
 def test_a_name_that_cannot_be_used_is_code_two(scanned: World, name: str) -> None:
     result = scanned("init", "--host", "h", "--user", "u", "--fingerprint", KEY.fingerprint, "--", name)
 
