@@ -29,7 +29,7 @@ from dlhost.values.run import (
     RunReport,
     report,
 )
-from dlhost.values.schema import Option, RoleSchema, did_you_mean, missing, problems, secrets_in
+from dlhost.values.schema import Option, RoleSchema, did_you_mean, missing, problems, secrets_in, without_effect
 from dlhost.values.services import Offer
 
 # Ansible's own variables that hold a password, by all their names.
@@ -227,7 +227,7 @@ def require_valid(inventory: Inventory, schemas: Sequence[RoleSchema], hide: Red
     Raises:
         InventoryError: Every problem, one line each, with file and line.
     """
-    found = problems(inventory, schemas)
+    found = [*problems(inventory, schemas), *without_effect(inventory, schemas)]
     if found:
         raise InventoryError(hide("\n".join(map(str, found))))
 

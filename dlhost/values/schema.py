@@ -90,6 +90,16 @@ def problems(inventory: Inventory, schemas: Iterable[RoleSchema]) -> list[Proble
     return found
 
 
+def without_effect(inventory: Inventory, schemas: Iterable[RoleSchema]) -> list[Problem]:
+    """Every variable that the playbooks set for a role, whatever the inventory says."""
+    roles = {name: schema.role for schema in schemas for name in schema.given if name in schema.options}
+    return [
+        _problem(setting, f"{setting.name} has no effect here: the playbook sets it for role {roles[setting.name]}", ())
+        for setting in inventory.settings
+        if setting.name in roles
+    ]
+
+
 def missing(hosts: Sequence[Host], schemas: Iterable[RoleSchema], inventory: str) -> Iterator[str]:
     """Every required variable that a host of the role's lacks, as a sentence with the fix.
 

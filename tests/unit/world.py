@@ -53,6 +53,7 @@ SPECS = {
     "portal": """
         portal_state: {type: str, choices: [present, absent], description: Present or absent.}
         portal_password: {type: str, required: true, no_log: true, description: Password.}
+        portal_names: {type: list, elements: str, required: true, description: Its names.}
         portal_tokens: {type: list, elements: str, no_log: true, description: Tokens.}
         portal_users:
           type: list
@@ -68,6 +69,7 @@ SPECS = {
 
 # A playbook to the hosts and the roles of its one play.
 PLAYBOOKS = {"access": ("all", ("system", "ssh_hardening")), "portal": ("portals:workspace", ("portal",))}
+GIVEN = {"portal": "      vars: {portal_names: [alpha]}\n"}
 
 
 def write(path: Path, text: str) -> Path:
@@ -85,7 +87,7 @@ def write_content(root: Path) -> Path:
         write(root / "roles" / role / "meta" / "argument_specs.yml", spec)
         write(root / "roles" / role / "defaults" / "main.yml", f"---\n# One.\n{role}_one: 1\n")
     for playbook, (hosts, roles) in PLAYBOOKS.items():
-        listed = "".join(f"    - role: dlhost.host.{role}\n" for role in roles)
+        listed = "".join(f"    - role: dlhost.host.{role}\n{GIVEN.get(role, '')}" for role in roles)
         write(root / "playbooks" / f"{playbook}.yml", f"- name: Play\n  hosts: {hosts}\n  roles:\n{listed}")
     imports = "".join(f"- ansible.builtin.import_playbook: dlhost.host.{playbook}\n" for playbook in PLAYBOOKS)
     write(root / "playbooks" / "site.yml", imports)
