@@ -178,7 +178,7 @@ class Conversion:
         printed = _without_colour(document.get("stdout") or "").strip()
         match document["event"]:
             case "runner_on_start":
-                return TaskStarted(data["host"], _role(data), self._hide(data["task"]))
+                return TaskStarted(data["host"], _role(data), self._hide(data["task"]), _judges_values(data))
             case "runner_item_on_ok" if printed.startswith("changed: "):
                 self._changed_items.add((data["host"], data["task_uuid"]))
             case "playbook_on_stats":
@@ -211,6 +211,7 @@ class Conversion:
             actions_needed=tuple(self._hide(_actions_needed(result))),
             checks=tuple(self._check(check) for check in result.get("dlhost_checks", ())),
             facts=result.get("ansible_facts") or {},
+            rules=_judges_values(data),
         )
 
     def _check(self, document: Mapping[str, str]) -> Check:
@@ -229,6 +230,11 @@ _OUTCOMES = {
 def _role(data: Mapping[str, Any]) -> str:
     """The role's own name, without the collection's."""
     return str(data.get("role") or "").rpartition(".")[2]
+
+
+def _judges_values(data: Mapping[str, Any]) -> bool:
+    """Whether a task is of a role's entry point `rules`, or Ansible's own look at the values before it."""
+    return "/tasks/rules.yml:" in data.get("task_path", "") or "against arg spec 'rules'" in data["task"]
 
 
 def _message(result: Mapping[str, Any]) -> str:

@@ -83,9 +83,10 @@ class Progress:
             self._ended(self._hosts[event.host], event)
 
     def _started(self, host: _Host, event: TaskStarted) -> None:
-        if event.role and event.role != host.role and self._live is None:
-            self._console.print(f"{event.host}: {self._place(event.role)}", soft_wrap=True)
-        host.role, host.task, host.since = event.role or host.role, event.task, time.monotonic()
+        role = "" if event.rules else event.role
+        if role and role != host.role and self._live is None:
+            self._console.print(f"{event.host}: {self._place(role)}", soft_wrap=True)
+        host.role, host.task, host.since = role or host.role, event.task, time.monotonic()
         host.running, host.named = True, False
 
     def _ended(self, host: _Host, event: TaskEnded) -> None:

@@ -60,11 +60,12 @@ class FileDiff:
 
 @dataclass(frozen=True, slots=True)
 class TaskStarted:
-    """A task began on one host."""
+    """A task began on one host; `rules`: it only judges the role's values, as other roles' plays have it done too."""
 
     host: str
     role: str
     task: str
+    rules: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +73,7 @@ class TaskEnded:
     """A task ended on one host; `path` is the file and line that define it, `seconds` how long it took.
 
     `items` name the elements of a loop that changed something; `actions_needed` are sentences on what only the user
-    can do.
+    can do; `rules` is as in TaskStarted.
     """
 
     host: str
@@ -89,6 +90,7 @@ class TaskEnded:
     actions_needed: tuple[str, ...] = ()
     checks: tuple[Check, ...] = ()
     facts: Mapping[str, Any] = field(default_factory=dict)
+    rules: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,7 +253,9 @@ def _host(name: str, ended: list[TaskEnded], stats: Stats | None) -> HostReport:
         if failures:
             last = failures[-1]
             failure = Failure(last.role, last.task, last.message, last.path)
-    roles = list(dict.fromkeys(event.role for event in ended if event.role))
+    # That a role's values are good says nothing of how it is kept, that they are not ends the run.
+    telling = [event for event in ended if event.role and (not event.rules or event.outcome is Outcome.FAILED)]
+    roles = dict.fromkeys(event.role for event in telling)
     ports = [int(event.facts["ansible_port"]) for event in ended if "ansible_port" in event.facts]
     return HostReport(
         host=name,

@@ -151,6 +151,7 @@ def test_without_a_terminal_progress_is_plain_lines_and_nothing_is_cut() -> None
             display(ended(HOST, task="Begin"))
             display(TaskStarted(HOST, "system", LONG))
             display(ended(HOST, Outcome.CHANGED, task=LONG))
+            display(TaskStarted("beta", "system", "Judge its values", rules=True))
             display(TaskStarted("beta", "portal", "Go"))
             display(ended("beta", Outcome.UNREACHABLE, role="portal", task="Go"))
             display(ended("stranger", Outcome.FAILED))

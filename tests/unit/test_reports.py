@@ -45,6 +45,21 @@ def test_roles_come_in_the_order_of_the_run_with_their_time() -> None:
     assert host.changed == 1
 
 
+def test_that_values_are_good_is_no_word_on_a_role() -> None:
+    good = ended("alpha", role="portal", rules=True)
+    bad = ended("alpha", Outcome.FAILED, role="portal", rules=True, message="a port is no name")
+
+    assert [role.role for role in alpha(good, ended("alpha"), stats()).roles] == ["system"]
+    assert [role.role for role in alpha(good, ended("alpha"), ended("alpha", role="portal"), stats()).roles] == [
+        "system",
+        "portal",
+    ]
+    refused = alpha(good, ended("alpha"), bad, stats(failures={"alpha": 1}))
+    assert [(role.role, role.status) for role in refused.roles][1] == ("portal", RoleStatus.FAILED)
+    assert refused.failure is not None
+    assert refused.failure.role == "portal"
+
+
 def test_a_rescued_failure_is_none() -> None:
     host = alpha(ended("alpha", Outcome.FAILED), ended("alpha", Outcome.CHANGED, task="Rescue"), stats())
 

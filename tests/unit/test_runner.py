@@ -109,6 +109,23 @@ def test_the_role_is_named_without_its_collection() -> None:
     assert task_ended(event("runner_on_ok", {}, role=None)).role == ""
 
 
+@pytest.mark.parametrize(
+    ("more", "rules"),
+    [
+        ({"task_path": "/c/roles/tls/tasks/rules.yml:2"}, True),
+        ({"task": "Validating arguments against arg spec 'rules' - Refuse values"}, True),
+        ({"task_path": "/c/roles/tls/tasks/main.yml:2"}, False),
+        ({"task": "Validating arguments against arg spec 'main' - A certificate"}, False),
+    ],
+)
+def test_a_look_at_values_is_known_as_one(more: dict[str, Any], rules: bool) -> None:
+    started, over = converted([event("runner_on_start", **more), event("runner_on_ok", {}, **more)])
+
+    assert isinstance(started, TaskStarted)
+    assert isinstance(over, TaskEnded)
+    assert started.rules is over.rules is rules
+
+
 def test_a_failed_secret_task_says_why_nothing_is_said() -> None:
     assert "no_log" in task_ended(event("runner_on_failed", {"censored": "hidden due to 'no_log: true'"})).message
 
