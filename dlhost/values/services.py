@@ -67,7 +67,7 @@ def offer_from(documents: Mapping[str, str], front: str = "") -> Offer:
             services += [_service(entry) for entry in document.get("services", ())]
             if given := document.get("front"):
                 own, paths = _text(given["url"], _FRONT), frozenset(_text(path, _PATH) for path in given["paths"])
-        except (ValueError, KeyError, TypeError, AttributeError):
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             raise ValueError(f"{DIRECTORY}/{name} is not of a form that this version of dlhost knows") from None
     return Offer(tuple(services), front or own, paths)
 
@@ -105,12 +105,12 @@ def ways_in(host: Host, offer: Offer, schemas: Iterable[RoleSchema], where: str)
         variable = _password(service, roles.get(service.name), host)
         found.append(
             WayIn(
-                host.name,
-                service.name,
-                service.user,
-                offer.url(service),
-                f"dlhost open {service.name} {where}{user}",
-                f"dlhost secrets show {variable} {where}" if variable else "",
+                host=host.name,
+                service=service.name,
+                user=service.user,
+                url=offer.url(service),
+                command=f"dlhost open {service.name} {where}{user}",
+                password=f"dlhost secrets show {variable} {where}" if variable else "",
             )
         )
     return found
@@ -121,8 +121,8 @@ def _password(service: Service, schema: RoleSchema | None, host: Host) -> str:
     options = list(schema.options.values()) if schema else []
     for option in options:
         accounts = host.variables.get(option.name)
-        for account in accounts if isinstance(accounts, list) and option.options else ():
-            if account.get("name") == service.user and any(secrets_in(option, account)):
+        for account in accounts if isinstance(accounts, list) else ():
+            if isinstance(account, dict) and account.get("name") == service.user and any(secrets_in(option, account)):
                 return option.name
     everyone = (option.name for option in options if option.secret and option.required)
     return next((name for name in everyone if name in host.variables), "")

@@ -56,6 +56,7 @@ def test_a_front_may_have_any_name_and_port(url: str) -> None:
 
 STRANGE = [
     "",
+    "[" * 100_000,
     "[]",
     "null",
     '{"services": []}',
@@ -115,7 +116,7 @@ SCHEMA = role_schema(
 
 
 def test_a_way_in_names_the_commands_that_open_it_and_show_its_password() -> None:
-    users = [{"name": "ada"}, {"name": "grace", "password": "her own"}]
+    users = ["{{ eve }}", {"name": "ada"}, {"name": "grace", "password": "her own"}]
     host = Host("rig", (), Connection(), {"jupyter_password": "secret", "jupyter_users": users})
 
     ada, grace, board = ways_in(host, offered(ADA, GRACE, BOARD, front=FRONT), [SCHEMA], "-i lab")
