@@ -1,0 +1,195 @@
+"""Settings of role tls that no host can have: each is refused in one sentence, before a host is asked for anything."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dlhost.adapters.ansible_env import collections_path
+from tests.unit.tls_world import CA, KEYS, OTHER_CA, SETTINGS, Host, certificate_pem, key_pem, plugin
+
+PROVIDED = {"mode": "provided", "certificate": certificate_pem(KEYS["p256"]), "certificate_key": key_pem(KEYS["p256"])}
+MINE = {"ca_certificate": certificate_pem(KEYS["p256"], ca=True), "ca_key": key_pem(KEYS["p256"])}
+
+NOT_A_NAME = "is neither a host name (letters, digits, hyphens, dots) nor an IP address."
+NAMES = [
+    *(
+        "",
+        "a b",
+        "-a",
+        "a-",
+        "a..b",
+        "a.",
+        ".a",
+        "a_b",
+        "bücher.example",
+        "*",
+        "*.org",
+        "a.*.org",
+        "rig\n",
+        "rig,DNS:x",
+    ),
+    *("192.0.2.300", "192.0.2", "1.2.3.4.5", "192.0.2.0/24", "[::1]", "fe80::1%eth0", "::g", "https://rig", "rig:8888"),
+    *("x" * 64, ".".join(["x" * 63] * 4 + ["xx"])),
+]
+GOOD_NAMES = ["rig", "RIG.local", "x" * 63, "3com.example", "*.rig.lan", "xn--bcher-kva.example", "::1", "192.0.2.1"]
+NO_AUTHORITY = "tls_ca_certificate is not the certificate of an authority (CA:TRUE, keyCertSign)."
+
+REFUSED: list[Any] = [
+    *(pytest.param({"names": ["rig", name]}, NOT_A_NAME, id=f"name {name[:20]!r}") for name in NAMES),
+    pytest.param({"names": []}, "tls_names is empty", id="no name"),
+    pytest.param({"valid_days": 398}, "allowed are 1 to 397", id="too many days"),
+    pytest.param({"valid_days": 0}, "allowed are 1 to 397", id="no day"),
+    pytest.param({"renew_days": 397}, "tls_renew_days is 397; it has to be between 0 and tls_valid_days", id="renewal"),
+    pytest.param({"renew_days": -1}, "tls_renew_days is -1", id="negative renewal"),
+    pytest.param({"mode": "self_signed", "names": ["a b"]}, NOT_A_NAME, id="self-signed name"),
+    pytest.param({"consumers": [{"name": "../x", "group": "root"}]}, "cannot name a directory", id="consumer path"),
+    pytest.param({"consumers": [{"name": "key.pem", "group": "root"}]}, "cannot name a directory", id="consumer file"),
+    pytest.param({"consumers": [{"name": "a", "group": "b"}] * 2}, "has a name twice (a, a)", id="consumer twice"),
+    pytest.param({"ca_certificate": ""}, "tls_ca_certificate is empty: `dlhost ca create`", id="no authority"),
+    pytest.param({"ca_key": " \n"}, "tls_ca_key is empty: `dlhost ca create`", id="no authority's key"),
+    pytest.param({"ca_certificate": "x"}, "tls_ca_certificate is not a certificate in PEM form", id="authority"),
+    pytest.param({"ca_certificate": CA.certificate * 2}, "holds 2 certificates", id="two authorities"),
+    pytest.param({"ca_key": "x"}, "tls_ca_key is not a private key in PEM form", id="authority's key"),
+    pytest.param({"ca_key": OTHER_CA.key}, "tls_ca_key is not the key of tls_ca_certificate", id="other authority"),
+    pytest.param({"ca_key": key_pem(KEYS["p256"], b"secret")}, "tls_ca_key is encrypted", id="encrypted key"),
+    pytest.param(
+        {"ca_certificate": certificate_pem(KEYS["ed25519"], ca=True), "ca_key": key_pem(KEYS["ed25519"])},
+        "tls_ca_key is Ed25519; browsers take",
+        id="key of another kind",
+    ),
+    pytest.param(
+        {**MINE, "ca_certificate": PROVIDED["certificate"]}, "is not the certificate of an authority", id="CA:FALSE"
+    ),
+    pytest.param(
+        {**MINE, "ca_certificate": certificate_pem(KEYS["p256"], ca=True, usage=False)},
+        NO_AUTHORITY,
+        id="no keyCertSign",
+    ),
+    pytest.param(
+        {**MINE, "ca_certificate": certificate_pem(KEYS["p256"], days=-1, ca=True)},
+        "Make a new authority: move .tls/ca.crt",
+        id="expired authority",
+    ),
+    pytest.param({"mode": "provided"}, "tls_certificate is empty; give it in PEM form", id="no certificate"),
+    pytest.param({**PROVIDED, "certificate_key": ""}, "tls_certificate_key is empty", id="no key"),
+    pytest.param({**PROVIDED, "certificate": "x"}, "tls_certificate is not a certificate", id="unreadable"),
+    pytest.param(
+        {**PROVIDED, "certificate": PROVIDED["certificate"].replace("M", "-")},
+        "tls_certificate is not a certificate",
+        id="damaged",
+    ),
+    pytest.param({**PROVIDED, "certificate_key": "x"}, "tls_certificate_key is not a private", id="damaged key"),
+    pytest.param(
+        {**PROVIDED, "certificate_key": key_pem(KEYS["other"])},
+        "tls_certificate_key is not the key of the first certificate in tls_certificate.",
+        id="other key",
+    ),
+    pytest.param(
+        {**PROVIDED, "certificate": CA.certificate + PROVIDED["certificate"]},
+        "tls_certificate_key is not the key of the first certificate",
+        id="chain first",
+    ),
+    pytest.param(
+        {**PROVIDED, "certificate": certificate_pem(KEYS["p256"], days=-1)},
+        "tls_certificate expired on ",
+        id="expired",
+    ),
+    pytest.param(
+        {**PROVIDED, "certificate": certificate_pem(KEYS["p256"], names=())},
+        "names no host in its subjectAltName",
+        id="nameless",
+    ),
+    *(
+        pytest.param(
+            {"mode": "provided", "certificate": certificate_pem(KEYS[kind]), "certificate_key": key_pem(KEYS[kind])},
+            "browsers take ECDSA on P-256 and P-384, and RSA from 2048 bits on.",
+            id=f"provided {kind}",
+        )
+        for kind in ("rsa_1024", "p521", "ed25519")
+    ),
+]
+
+ACCEPTED: list[Any] = [
+    *(pytest.param({"names": [name]}, id=f"name {name[:20]!r}") for name in GOOD_NAMES),
+    pytest.param(MINE, id="my own authority"),
+    pytest.param(PROVIDED, id="provided"),
+    pytest.param({**PROVIDED, "certificate": PROVIDED["certificate"] + CA.certificate}, id="provided chain"),
+    pytest.param(
+        {
+            "mode": "provided",
+            "certificate": certificate_pem(KEYS["rsa_2048"]),
+            "certificate_key": key_pem(KEYS["rsa_2048"]),
+        },
+        id="provided rsa_2048",
+    ),
+    # What another mode would need is nobody's business.
+    pytest.param({"mode": "self_signed", "ca_certificate": "x", "ca_key": "x"}, id="self-signed"),
+]
+
+
+@pytest.fixture
+def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
+    return Host(tmp_path, monkeypatch)
+
+
+@pytest.mark.parametrize(("settings", "said"), REFUSED)
+def test_it_is_refused_before_the_host_is_asked(
+    host: Host, monkeypatch: pytest.MonkeyPatch, settings: dict[str, Any], said: str
+) -> None:
+    sentence = plugin(monkeypatch, "filter.tls_refusal").tls_refusal({**SETTINGS, **settings})
+    result = host.run(**settings)
+
+    assert said in sentence
+    assert "\n" not in sentence
+    assert (result["failed"], result["changed"], result["msg"], host.calls) == (True, False, sentence, [])
+
+
+@pytest.mark.parametrize("settings", ACCEPTED)
+def test_it_is_accepted(monkeypatch: pytest.MonkeyPatch, settings: dict[str, Any]) -> None:
+    assert plugin(monkeypatch, "filter.tls_refusal").tls_refusal({**SETTINGS, **settings}) == ""
+
+
+def play(directory: Path, *arguments: str, **variables: Any) -> str:
+    """Everything that Ansible says when the role is applied to this machine in a dry run."""
+    task = {"ansible.builtin.include_role": {"name": "dlhost.host.tls"}}
+    hosts = {"rig": {"ansible_connection": "local", "ansible_python_interpreter": sys.executable, **variables}}
+    (directory / "hosts.json").write_text(json.dumps({"all": {"hosts": hosts}}))
+    (directory / "play.json").write_text(json.dumps([{"hosts": "all", "gather_facts": False, "tasks": [task]}]))
+    done = subprocess.run(
+        [Path(sys.executable).with_name("ansible-playbook"), "-i", "hosts.json", "--check", "play.json", *arguments],
+        cwd=directory,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={
+            **os.environ,
+            "ANSIBLE_COLLECTIONS_PATH": str(collections_path()),
+            "ANSIBLE_DISPLAY_ARGS_TO_STDOUT": "true",
+        },
+    )
+    return done.stdout + done.stderr
+
+
+def test_the_role_itself_refuses(tmp_path: Path) -> None:
+    said = play(tmp_path, tls_ca_certificate=CA.certificate)
+
+    assert "tls_mode is local_ca and tls_ca_key is empty" in said
+    assert "failed=1" in said
+
+
+def test_ansible_tells_no_key_however_much_it_is_asked_to_tell(tmp_path: Path) -> None:
+    secrets = {"tls_ca_key": CA.key, "tls_certificate_key": key_pem(KEYS["p256"])}
+
+    said = play(tmp_path, "-vvvv", "--diff", tls_ca_certificate=CA.certificate, **secrets)
+
+    assert "Keep the certificate valid" in said
+    assert "failed=0" in said
+    lines = [line for text in secrets.values() for line in text.splitlines() if "-----" not in line]
+    assert [line for line in lines if line in said] == []
