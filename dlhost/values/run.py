@@ -60,7 +60,7 @@ class FileDiff:
 
 @dataclass(frozen=True, slots=True)
 class TaskStarted:
-    """A task began on one host; `rules`: it only judges the role's values, as other roles' plays have it done too."""
+    """A task began on one host; `rules`: it only judges the role's values, as runs do that leave the role out."""
 
     host: str
     role: str

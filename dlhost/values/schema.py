@@ -50,10 +50,6 @@ class RoleSchema:
         """Whether a group of the host's brings the role."""
         return not self.groups.isdisjoint((host.name, *host.groups))
 
-    def is_wanted_on(self, host: Host) -> bool:
-        """The same, where the host's variables do not say that it should be absent."""
-        return self.applies_to(host) and host.variables.get(f"{self.role}_state") != "absent"
-
 
 @dataclass(frozen=True, slots=True)
 class Problem:
@@ -103,10 +99,11 @@ def without_effect(inventory: Inventory, schemas: Iterable[RoleSchema]) -> list[
 def missing(hosts: Sequence[Host], schemas: Iterable[RoleSchema], inventory: str) -> Iterator[str]:
     """Every required variable that a host of the role's lacks, as a sentence with the fix.
 
+    A role that is to be absent is no exception: Ansible holds every role of a host against its spec.
     `inventory` is for the commands in it, as the user named it.
     """
     for schema in schemas:
-        here = [host for host in hosts if schema.is_wanted_on(host)]
+        here = [host for host in hosts if schema.applies_to(host)]
         for option in schema.options.values():
             lacking = [host.name for host in here if host.variables.get(option.name) is None]
             if option.required and option.name not in schema.given and lacking:

@@ -113,9 +113,9 @@ def test_the_role_is_named_without_its_collection() -> None:
     ("more", "rules"),
     [
         ({"task_path": "/c/roles/tls/tasks/rules.yml:2"}, True),
-        ({"task": "Validating arguments against arg spec 'rules' - Refuse values"}, True),
-        ({"task_path": "/c/roles/tls/tasks/main.yml:2"}, False),
-        ({"task": "Validating arguments against arg spec 'main' - A certificate"}, False),
+        ({"task_action": "ansible.builtin.validate_argument_spec"}, True),
+        ({"task_path": "/c/roles/tls/tasks/main.yml:2", "task_action": "ansible.builtin.command"}, False),
+        ({}, False),
     ],
 )
 def test_a_look_at_values_is_known_as_one(more: dict[str, Any], rules: bool) -> None:
