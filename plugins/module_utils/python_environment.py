@@ -19,8 +19,11 @@ from ansible_collections.dlhost.host.plugins.module_utils import python_environm
 from ansible_collections.dlhost.host.plugins.module_utils import python_lock
 from ansible_collections.dlhost.host.plugins.module_utils.python_environment_build import (
     Interpreter,
-    PythonEnvironmentError,
     build,
+)
+from ansible_collections.dlhost.host.plugins.module_utils.python_environment_trouble import (
+    PythonEnvironmentError,
+    UnreachableError,
 )
 
 PROC = Path("/proc")
@@ -201,7 +204,7 @@ def _differences(
     if known["digest"] != digest:
         changed = f"Python is {version} now and was {known['python']}" if known["python"] != version else ""
         return [changed or "the lock has changed"], []
-    damages = [f"{directory}/{damage}" for damage in record.damages(directory, known, thorough)]
+    damages = record.damages(directory, known, thorough)
     if len(damages) > NAMED_DAMAGES:
         damages[NAMED_DAMAGES:] = [f"{len(damages) - NAMED_DAMAGES} more"]
     return damages, [{"prepared": f"{damage}\n"} for damage in damages]
@@ -216,8 +219,11 @@ def _build(plan: Plan, interpreter: Interpreter, options: dict[str, object], loc
         build(plan.directory, interpreter, plan.pins, options, _downloads(plan.path), lock)
         distributions = {pin.name: pin.version for pin in plan.pins}
         record.write(plan.directory, plan.digest, interpreter.version, distributions)
-    except BaseException:
+    except BaseException as error:
         shutil.rmtree(plan.directory, ignore_errors=True)
+        if isinstance(error, Exception) and not isinstance(error, UnreachableError):
+            # It may be part of the trouble, or take the room that is missing.
+            shutil.rmtree(_downloads(plan.path), ignore_errors=True)
         raise
     shutil.rmtree(_downloads(plan.path))
 

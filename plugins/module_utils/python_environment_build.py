@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import re
 import shutil
 import subprocess
+import zipfile
 from pathlib import Path
 
 from ansible_collections.dlhost.host.plugins.module_utils import python_environment_record as record
 from ansible_collections.dlhost.host.plugins.module_utils import python_lock
+from ansible_collections.dlhost.host.plugins.module_utils.python_environment_trouble import (
+    PythonEnvironmentError,
+    explain,
+)
 
 CA_BUNDLE = Path("/etc/ssl/certs/ca-certificates.crt")
 
@@ -33,22 +37,6 @@ ENVIRONMENT = {
     # An old pip.conf may want the home directory for everything, which an environment refuses.
     "PIP_USER": "0",
 }
-
-AGAIN = "Nothing has changed; what was fetched is kept for the next run."
-UNTRUSTED = re.compile(r"CERTIFICATE_VERIFY_FAILED\] certificate verify failed: ([^(\n]*[^(\s])")
-UNREACHABLE = re.compile(
-    r"Failed to establish a new connection: (?:\[Errno -?\d+\] )?([\w ]+)|Failed to resolve '([^']+)'"
-    r"|(Connection refused|Connection reset by peer|Remote end closed connection without response|Read timed out"
-    r"|Cannot connect to proxy|Tunnel connection failed: [\w ]+|Connection broken|IncompleteRead)"
-)
-REFUSED = re.compile(r"HTTP error (\d{3}[\w ]*)")
-WRONG_HASH = re.compile(r"DO NOT MATCH THE HASHES.*?\n +(\S+) .*?Got +([0-9a-f]+)", re.DOTALL)
-NOT_FOUND = re.compile(r"No matching distribution found for (\S+)")
-INCOMPLETE = re.compile(r"^\S+ \S+ (?:requires|has requirement) .*$", re.MULTILINE)
-
-
-class PythonEnvironmentError(Exception):
-    """One sentence for the user: what stopped the environment, and what to do."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,17 +98,20 @@ def build(
         PythonEnvironmentError: It could not be made; what there is of it lacks a record.
     """
     python, work = str(directory / "bin" / "python"), directory / ".build"
-    variables = {**ENVIRONMENT, **_pip_variables(options), "TMPDIR": str(work)}
-    pip = [python, "-I", f"{_find_pip(interpreter.executable)}/pip"]
+    wheel = _find_pip(interpreter.executable)
     directory.mkdir()  # Never into one that is there: a server may run from it.
-    _must([str(interpreter.executable), "-I", "-m", "venv", "--without-pip", str(directory)], {}, lock)
+    _must([str(interpreter.executable), "-I", "-m", "venv", "--without-pip", str(directory)], {}, lock, work)
     work.mkdir()
+    # Unpacked, it keeps its bytecode from one call to the next.
+    zipfile.ZipFile(wheel).extractall(work)
+    pip = [python, "-I", str(work / "pip"), f"--log={work}/pip.log"]
+    variables = {**ENVIRONMENT, **_pip_variables(options), "TMPDIR": str(work)}
     downloads.mkdir(mode=0o700, exist_ok=True)
     requirements = work / "requirements.txt"
     requirements.write_text("".join(f"{pin.name}=={pin.version} {' '.join(pin.options)}\n" for pin in pins))
     install = ["install", "--require-hashes", "--only-binary=:all:", "--no-deps", "--no-compile", "--ignore-installed"]
-    _must([*pip, *install, f"--cache-dir={downloads}", f"--requirement={requirements}"], variables, lock)
-    _must([*pip, "check"], variables, lock)
+    _must([*pip, *install, f"--cache-dir={downloads}", f"--requirement={requirements}"], variables, lock, work)
+    _must([*pip, "check"], variables, lock, work)
     _require_exactly(pins, record.site_packages(directory, interpreter.version))
     # What does not compile is for other Pythons, and nobody imports it here.
     _run([python, "-I", "-m", "compileall", "-qq", "-j0", str(directory / "lib")], {}, lock)
@@ -150,10 +141,11 @@ def _pip_variables(options: dict[str, object]) -> dict[str, str]:
     return {name: " ".join(value) if isinstance(value, list) else str(value) for name, value in given.items()}
 
 
-def _must(command: list[str], variables: dict[str, str], lock: int) -> None:
+def _must(command: list[str], variables: dict[str, str], lock: int, work: Path) -> None:
     done = _run(command, variables, lock)
     if done.returncode != 0:
-        raise PythonEnvironmentError(_why(f"{done.stdout}\n{done.stderr}"))
+        log = work / "pip.log"
+        raise explain(f"{done.stdout}\n{done.stderr}", log.read_text(errors="replace") if log.exists() else "")
 
 
 def _run(command: list[str], variables: dict[str, str], lock: int | None) -> subprocess.CompletedProcess[str]:
@@ -171,38 +163,3 @@ def _run(command: list[str], variables: dict[str, str], lock: int | None) -> sub
         env=environment,
         pass_fds=() if lock is None else (lock,),
     )
-
-
-def _why(said: str) -> str:
-    """What pip said, as one sentence with what to do. The order counts: pip goes on after the first causes."""
-    if "No space left on device" in said:
-        return "The disk is full. Nothing has changed; make room and run again."
-    wrong = WRONG_HASH.search(said)
-    if wrong:
-        return (
-            f"The index serves another file for {wrong[1]} than the lock allows; its hash is {wrong[2]}. "
-            "Nothing has changed; find out which of the two is wrong."
-        )
-    untrusted = UNTRUSTED.search(said)
-    if untrusted:
-        return (
-            f"The host does not trust the certificate of the package index ({untrusted[1]}). Nothing has changed; "
-            "make the host trust its authority and run again."
-        )
-    unreachable = UNREACHABLE.findall(said)
-    if unreachable:
-        reason = next(part for part in unreachable[-1] if part)
-        return f"The package index does not answer ({reason}). {AGAIN}"
-    refused = REFUSED.search(said)
-    if refused:
-        return f"The package index answers with {refused[1].strip()}. {AGAIN}"
-    missing = NOT_FOUND.search(said)
-    if missing:
-        return (
-            f"The package index has no file of {missing[1]} that the lock allows and this Python takes. "
-            "Nothing has changed; correct the lock or name another index."
-        )
-    incomplete = INCOMPLETE.search(said)
-    if incomplete:
-        return f"The lock is not complete: {incomplete[0].rstrip('.')}. Nothing has changed; resolve it again."
-    return f"The environment cannot be made: {' '.join(said.split()[-40:])}"

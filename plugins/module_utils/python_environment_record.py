@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import stat
 from pathlib import Path
 
@@ -50,14 +51,25 @@ def site_packages(directory: Path, python: str) -> Path:
 def damages(directory: Path, record: dict, thorough: bool) -> list[str]:
     """How the files differ from the record, one line each; `thorough` reads those too that look untouched."""
     site, owner = record["site_packages"], tuple(record["owner"])
-    places = (name.rpartition("/") for name in record["files"])
-    recorded = {name for place, _, name in places if place == site}
-    found = [f"{site}/{name}: not of the lock" for name in sorted(_names(directory / site) - recorded)]
+    recorded, missing, found = set(), set(), []
     for name, entry in record["files"].items():
-        damage = _damage(f"{directory}/{name}", entry, owner, thorough)
-        if damage:
-            found.append(f"{name}: {damage}")
-    return found
+        place, _, last = name.rpartition("/")
+        if place == site:
+            recorded.add(last)
+        damage = "missing" if place in missing else _damage(f"{directory}/{name}", entry, owner, thorough)
+        if damage == "missing":
+            missing.add(name)
+        # What lay in a missing directory goes without saying.
+        if damage and place not in missing:
+            found.append(f"{_named(directory, site, name)}: {damage}")
+    strange = sorted(_names(directory / site) - recorded)
+    return [*(f"{_named(directory, site, f'{site}/{name}')}: not of the lock" for name in strange), *found]
+
+
+def _named(directory: Path, site: str, path: str) -> str:
+    """A distribution by its name and version, anything else by its path."""
+    distribution = re.fullmatch(rf"{re.escape(site)}/([^-/]+)-([^/]+)[.]dist-info", path)
+    return f"{distribution[1]} {distribution[2]} in {directory}" if distribution else f"{directory}/{path}"
 
 
 def _files(directory: Path):

@@ -124,10 +124,8 @@ from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.dlhost.host.plugins.module_utils import python_environment, python_lock
-from ansible_collections.dlhost.host.plugins.module_utils.python_environment_build import (
-    PythonEnvironmentError,
-    find_interpreter,
-)
+from ansible_collections.dlhost.host.plugins.module_utils.python_environment_build import find_interpreter
+from ansible_collections.dlhost.host.plugins.module_utils.python_environment_trouble import PythonEnvironmentError
 
 
 def main() -> None:
@@ -157,8 +155,6 @@ def main() -> None:
         required_if=[("state", "present", ["requirements"])],
         supports_check_mode=True,
     )
-    # sudo's umask may be another; everybody reads the environment, and nobody but its owner writes to it.
-    os.umask(0o022)
     act = converge if module.params["state"] == "present" else remove
     try:
         result = act(module.params, module.check_mode)
@@ -181,6 +177,8 @@ def converge(request: dict, check: bool) -> dict[str, object]:
         }
     if check:
         return python_environment.plan(path, pins, interpreter, request["thorough"]).result()
+    # sudo's umask may be another; everybody reads the environment, and nobody but its owner writes to it.
+    os.umask(0o022)
     with python_environment.only_run(path.parent) as lock:
         plan = python_environment.plan(path, pins, interpreter, request["thorough"])
         python_environment.carry_out(plan, interpreter, request["pip_options"], lock)
