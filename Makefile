@@ -1,5 +1,5 @@
 # The few verbs of a developer; what they do lies in tools/.
-.PHONY: demo test lint unit molecule e2e docs benchmark dist clean
+.PHONY: demo test lint unit molecule e2e docs lock benchmark dist clean
 
 demo:
 	tools/setup run
@@ -31,6 +31,10 @@ e2e:
 docs:
 	tools/setup dev
 	.venv/bin/python tools/docs
+
+lock:
+	tools/setup dev
+	PATH=.venv/bin:$$PATH .venv/bin/python tools/lock
 
 benchmark:
 	tools/setup dev
