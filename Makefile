@@ -34,7 +34,7 @@ docs:
 
 lock:
 	tools/setup dev
-	PATH=.venv/bin:$$PATH .venv/bin/python tools/lock
+	.venv/bin/python tools/lock
 
 benchmark:
 	tools/setup dev
