@@ -129,8 +129,8 @@ def execute(request: Request, outside: Outside) -> Finished:
     require_valid(inventory, schemas, redaction(secrets))
     chosen = [schema for schema in schemas if schema.role in names]
     roles, hosts = _concerned(inventory, chosen)
-    # Ansible does the same whatever the tags, unless a role is skipped by name.
-    require_complete(inventory, [schema for schema in schemas if schema.role not in request.skip], request.inventory)
+    # Of all roles: Ansible looks at their arguments whatever the tags, and other roles' plays look too.
+    require_complete(inventory, schemas, request.inventory)
     everything = not request.hosts and hosts == inventory.hosts
     scope = _Scope(replace(inventory, hosts=hosts), everything, schemas, roles, password, secrets)
     _require_known_variables(request.extra_vars, schemas, redaction(secrets))
