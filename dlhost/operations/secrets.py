@@ -151,7 +151,22 @@ def _open(name: str, ask: Ask) -> tuple[Location, vault.VaultPassword, str]:
     if path.exists():
         password = vault.find_password(location, ask)
         return location, password, vault.decrypt(path.read_text(encoding="utf-8"), password, str(path))
+    _require_room(path.parent)
     return location, inventory_writer.new_vault_password(location), vault_text({})
+
+
+def _require_room(directory: Path) -> None:
+    """Beside the directory group_vars/all, Ansible does not read a file group_vars/all.yml any more.
+
+    Raises:
+        UsageError: There is such a file.
+    """
+    for suffix in ("", ".yml", ".yaml", ".json"):
+        file = directory.with_name(f"{directory.name}{suffix}")
+        if file.is_file() and not directory.is_dir():
+            raise UsageError(
+                f"{file} would no longer be read beside the vault. Make it {directory}/main.yml and run this again."
+            )
 
 
 def _parse(text: str) -> dict[str, str]:

@@ -164,6 +164,17 @@ def test_settings_that_it_does_not_fit_into_change_nothing(tls: World, rig: Path
     assert not (rig / VAULT).exists()
 
 
+def test_variables_that_ansible_would_no_longer_read_change_nothing(tls: World, rig: Path) -> None:
+    write(rig / "group_vars/all.yml", "system_swap_mib: 512\n")
+    before = sorted(rig.rglob("*"))
+
+    result = tls("ca", "create", *RIG)
+
+    assert result.exit_code == ExitCode.USAGE
+    assert "group_vars/all.yml would no longer be read" in result.stderr
+    assert sorted(rig.rglob("*")) == before
+
+
 def test_a_second_one_is_refused(tls: World, rig: Path) -> None:
     tls("ca", "create", *RIG)
     before = {path: path.read_bytes() for path in rig.rglob("*") if path.is_file()}

@@ -188,6 +188,18 @@ def test_a_failed_write_leaves_nothing(tmp_path: Path) -> None:
     assert list(location.path.parent.iterdir()) == []
 
 
+@pytest.mark.parametrize("name", ["all", "all.yml", "all.yaml", "all.json"])
+def test_a_vault_hides_no_variables(world: World, rig: Path, name: str) -> None:
+    file = write(rig / "group_vars" / name, "system_swap_mib: 512\n")
+    before = sorted(rig.rglob("*"))
+
+    result = world("secrets", "set", "a_password", "-i", "rig", stdin="hunter2hunter2\n")
+
+    assert result.exit_code == ExitCode.USAGE
+    assert f"{file} would no longer be read beside the vault. Make it {rig}/group_vars/all/main.yml" in result.stderr
+    assert sorted(rig.rglob("*")) == before
+
+
 def test_secrets_are_set_edited_and_counted(scanned: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     scanned(*INIT, "--fingerprint", KEY.fingerprint)
     editor = write(tmp_path / "editor", '#!/bin/sh\nstat -c %a "$1" >&2\necho "added: 2026-01-01" >> "$1"\n')
