@@ -57,9 +57,13 @@ def belongs_together(certificate: Path, key: str) -> bool:
     return openssl("x509", "-noout", "-pubkey", "-in", str(certificate)) == openssl("pkey", "-pubout", text=key)
 
 
-def test_openssl_sees_an_authority_that_signs_servers_only() -> None:
-    text = openssl("x509", "-noout", "-text", text=authority.new_authority("dlhost CA of rig").certificate)
+def test_openssl_sees_an_authority_that_signs_servers_only(tmp_path: Path) -> None:
+    path = tmp_path / "ca.crt"
+    path.write_text(authority.new_authority("dlhost CA of rig").certificate)
 
+    text = openssl("x509", "-noout", "-text", "-in", str(path))
+
+    assert openssl("verify", "-x509_strict", "-check_ss_sig", "-CAfile", str(path), str(path)) == f"{path}: OK\n"
     assert "X509v3 Basic Constraints: critical\n                CA:TRUE, pathlen:0" in text
     assert "X509v3 Key Usage: critical\n                Certificate Sign, CRL Sign" in text
     assert "X509v3 Subject Key Identifier" in text
