@@ -118,7 +118,7 @@ changed_paths:
   elements: str
   returned: always
 misplaced_paths:
-  description: Those of them that differ although the certificate stays, such as a consumer's copy or a mode.
+  description: Those that were found to differ whatever becomes of the certificate, such as a consumer's copy or a mode.
   type: list
   elements: str
   returned: always
@@ -128,7 +128,7 @@ missing_packages:
   elements: str
   returned: always
 is_pair:
-  description: Whether key and certificate belong together.
+  description: Whether key and certificate were found to belong together.
   type: bool
   returned: always
 certificate:
