@@ -1,0 +1,179 @@
+"""What a client sees at an HTTPS front. Runs on the controller, and on a host that the controller cannot reach."""
+
+from __future__ import annotations
+
+import _ssl
+import contextlib
+import dataclasses
+import socket
+import ssl
+import warnings
+from collections.abc import Iterable
+
+TIMEOUT_S = 10
+TOPICS = ("chain", "names", "old_tls", "paths", "headers", "redirect")
+HEADERS = ("x-content-type-options", "referrer-policy", "x-frame-options")
+# What nginx says where nobody answers behind it.
+UNANSWERED = (502, 504)
+# The argument_spec of https_probe, where it looks from the controller and where it does from the host.
+LOOK_ARGUMENTS = {
+    "names": {"type": "list", "elements": "str", "required": True},
+    "paths": {"type": "list", "elements": "str", "default": []},
+    "authority": {"type": "str", "default": ""},
+    "redirects": {"type": "bool", "default": True},
+}
+# X509_V_ERR_* of OpenSSL's x509_vfy.h.
+SELF_SIGNED = 18
+WRONG_NAME = (62, 64)
+
+
+@dataclasses.dataclass(frozen=True)
+class Answer:
+    """One HTTP response with its headers' names in lower case, and the certificates (DER, the server's own first)."""
+
+    status: int
+    headers: dict[str, str]
+    body: str
+    chain: tuple[bytes, ...] = ()
+
+
+@dataclasses.dataclass
+class Seen:
+    """Topic to a sentence: what is not as it should be, and why something could not be asked."""
+
+    problems: dict[str, str] = dataclasses.field(default_factory=dict)
+    unasked: dict[str, str] = dataclasses.field(default_factory=dict)
+
+    def judge(self, topic: str, problems: Iterable[str]) -> None:
+        """Keep what was found of a topic; empty sentences are no problem."""
+        sentence = "; ".join(filter(None, problems))
+        if sentence:
+            self.problems[topic] = sentence
+
+
+def trusting_anyone() -> ssl.SSLContext:
+    """The client's side of a handshake with whatever certificate there is."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def trusting(authority: str) -> ssl.SSLContext:
+    """One that trusts the PEM certificates given and nothing else; without any, what this machine trusts."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    if authority:
+        context.load_verify_locations(cadata=authority)
+    else:
+        context.load_default_certs(ssl.Purpose.SERVER_AUTH)
+    return context
+
+
+def ask(address: str, name: str, path: str, context: ssl.SSLContext | None, port: int = 443) -> Answer:
+    """GET a path of the server called `name` at an address; without a context by plain HTTP.
+
+    HTTP/1.0 by hand: importing http.client takes longer than the rest of a look.
+
+    Raises:
+        OSError: Nobody answers there, or not as asked; ssl.SSLError is one.
+    """
+    host = f"[{name}]" if ":" in name else name
+    with contextlib.ExitStack() as opened:
+        stream = opened.enter_context(socket.create_connection((address, port), TIMEOUT_S))
+        chain: tuple[bytes, ...] = ()
+        if context:
+            stream = opened.enter_context(context.wrap_socket(stream, server_hostname=name))
+            # A public method of SSLSocket from Python 3.13 on; the object behind it has had it since 3.10.
+            chain = tuple(entry.public_bytes(_ssl.ENCODING_DER) for entry in stream._sslobj.get_unverified_chain())
+        stream.sendall(f"GET {path} HTTP/1.0\r\nHost: {host}\r\n\r\n".encode())
+        reply = b"".join(iter(lambda: stream.recv(1 << 16), b""))
+    head, _blank, body = reply.decode(errors="replace").partition("\r\n\r\n")
+    status, *fields = head.split("\r\n")
+    if not status.startswith("HTTP/1."):
+        raise OSError("no HTTP is spoken there")
+    headers = {name.lower(): value.strip() for name, _colon, value in (field.partition(":") for field in fields)}
+    return Answer(int(status.split()[1]), headers, body, chain)
+
+
+def look(
+    address: str,
+    names: list[str],
+    paths: list[str],
+    authority: str,
+    redirects: bool,
+    ports: tuple[int, int] = (443, 80),
+) -> Seen:
+    """Look at the front of an address as a browser would, by every name and path; `ports` are HTTPS and HTTP."""
+    secure, plain = ports
+    seen = Seen()
+    try:
+        first = ask(address, names[0], "/", trusting_anyone(), secure)
+    except OSError as error:
+        seen.problems["reachable"] = f"{address} port {secure}: {error}"
+        seen.unasked = dict.fromkeys(TOPICS, "the front does not answer at all")
+        return seen
+    context = trusting(authority)
+    if not authority and _refusal(address, names[0], context, secure)[0] == SELF_SIGNED:
+        seen.unasked["chain"] = "the certificate is signed by itself, so that nobody else vouches for it"
+        context = trusting(ssl.DER_cert_to_PEM_cert(first.chain[0]))
+    refusals = {name: _refusal(address, name, context, secure) for name in names}
+    seen.judge("chain", (f"{name}: {why}" for name, (code, why) in refusals.items() if code not in WRONG_NAME and why))
+    seen.judge("names", (f"{name}: {why}" for name, (code, why) in refusals.items() if code in WRONG_NAME))
+    if "chain" in seen.problems:
+        seen.unasked["names"] = "not known, since the certificate is not trusted"
+    _look_at_old_tls(seen, address, names[0], secure)
+    seen.judge("paths", (_path_problem(address, names[0], path, secure) for path in paths))
+    seen.judge("headers", (f"{header} is missing" for header in HEADERS if header not in first.headers))
+    if redirects:
+        seen.judge("redirect", (_redirect_problem(address, name, plain) for name in names))
+    else:
+        seen.unasked["redirect"] = "nginx_proxy_http_redirect is false"
+    return seen
+
+
+def _refusal(address: str, name: str, context: ssl.SSLContext, port: int) -> tuple[int, str]:
+    """Why a client would not go on: OpenSSL's code and words, 0 and nothing where it would."""
+    try:
+        with (
+            socket.create_connection((address, port), TIMEOUT_S) as stream,
+            context.wrap_socket(stream, server_hostname=name),
+        ):
+            return 0, ""
+    except ssl.SSLCertVerificationError as error:
+        return error.verify_code, error.verify_message
+    except OSError as error:
+        return 0, str(error)
+
+
+def _look_at_old_tls(seen: Seen, address: str, name: str, port: int) -> None:
+    context = trusting_anyone()
+    with warnings.catch_warnings():
+        # Python warns of what is asked for here, and it is right.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        context.minimum_version = ssl.TLSVersion.TLSv1
+        context.maximum_version = ssl.TLSVersion.TLSv1_1
+    # Only so low does OpenSSL 3 speak it at all.
+    context.set_ciphers("ALL:@SECLEVEL=0")
+    _code, why = _refusal(address, name, context, port)
+    if not why:
+        seen.problems["old_tls"] = "TLS 1.1 or older is spoken"
+    elif "alert" not in why.lower():
+        # Not the server's word, but that of the OpenSSL at this end.
+        seen.unasked["old_tls"] = f"not known, since this end cannot speak TLS 1.1 itself ({why})"
+
+
+def _path_problem(address: str, name: str, path: str, port: int) -> str:
+    try:
+        status = ask(address, name, path, trusting_anyone(), port).status
+    except OSError as error:
+        return f"{path}: {error}"
+    return f"{path}: status {status}" if status in UNANSWERED else ""
+
+
+def _redirect_problem(address: str, name: str, port: int) -> str:
+    try:
+        answer = ask(address, name, "/", None, port)
+    except OSError as error:
+        return f"http://{name}: {error}"
+    target = answer.headers.get("location", "")
+    return "" if target.startswith("https://") else f"http://{name} answers {answer.status} {target}".rstrip()
