@@ -1,0 +1,181 @@
+"""What a client sees at a front, against real TLS servers on the loopback address."""
+
+from __future__ import annotations
+
+import ssl
+import subprocess
+import threading
+import warnings
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from plugins.module_utils import nginx_front
+
+NAMES = "subjectAltName=DNS:localhost,IP:127.0.0.1"
+HEADERS = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "same-origin", "X-Frame-Options": "SAMEORIGIN"}
+Serve = Callable[..., int]
+
+
+def openssl(directory: Path, *arguments: str) -> None:
+    subprocess.run(["openssl", *arguments], cwd=directory, check=True, capture_output=True)
+
+
+def make_key_and(directory: Path, name: str, *arguments: str) -> None:
+    key = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", f"{name}.key")
+    openssl(directory, "req", *key, "-subj", f"/CN={name}", "-out", f"{name}.pem", *arguments)
+
+
+@pytest.fixture(scope="module")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two authorities, a certificate of the first with its key, and one that signs itself."""
+    directory = tmp_path_factory.mktemp("certificates")
+    for authority in ("ours", "theirs"):
+        make_key_and(directory, authority, "-x509", "-addext", "keyUsage=keyCertSign")
+    make_key_and(directory, "itself", "-x509", "-addext", NAMES)
+    make_key_and(directory, "request")
+    (directory / "names").write_text(NAMES)
+    signed = ("-req", "-in", "request.pem", "-CA", "ours.pem", "-CAkey", "ours.key", "-CAcreateserial")
+    openssl(directory, "x509", *signed, "-extfile", "names", "-out", "leaf.pem")
+    (directory / "front.pem").write_text((directory / "leaf.pem").read_text() + (directory / "ours.pem").read_text())
+    (directory / "front.key").write_text((directory / "request.key").read_text())
+    return directory
+
+
+@pytest.fixture
+def serve(certificates: Path) -> Iterator[Serve]:
+    """Serves until the test ends; returns the port. Without a certificate it is the plain one of port 80."""
+    servers = []
+
+    def start(
+        certificate: str = "", *, headers: dict[str, str] = HEADERS, status: int = 200, old_tls: bool = False
+    ) -> int:
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                self.send_response(status if self.path != "/" or not certificate else 200)
+                for name, value in headers.items():
+                    self.send_header(name, value)
+                self.end_headers()
+
+            def log_message(self, *_arguments: object) -> None:
+                pass
+
+        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        server.handle_error = lambda *_arguments: None  # type: ignore[method-assign]
+        if certificate:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            if old_tls:
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore", DeprecationWarning)
+                    context.minimum_version = ssl.TLSVersion.TLSv1
+                context.set_ciphers("ALL:@SECLEVEL=0")
+            context.load_cert_chain(certificates / f"{certificate}.pem", certificates / f"{certificate}.key")
+            server.socket = context.wrap_socket(server.socket, server_side=True)
+        servers.append(server)
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+        return int(server.server_address[1])
+
+    yield start
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+@pytest.fixture
+def look(serve: Serve, certificates: Path) -> Callable[..., nginx_front.Seen]:
+    """Looks at a front; what the caller does not say is as it should be."""
+
+    def at(**said: object) -> nginx_front.Seen:
+        wanted = SimpleNamespace(
+            **{
+                "https": None,
+                "http": None,
+                "names": ["localhost", "127.0.0.1"],
+                "paths": ["/a/"],
+                "authority": (certificates / "ours.pem").read_text(),
+                "redirects": True,
+            }
+            | said
+        )
+        https = wanted.https or serve("front")
+        http = wanted.http or serve(headers={"Location": "https://localhost/"}, status=301)
+        return nginx_front.look(
+            "127.0.0.1", wanted.names, wanted.paths, wanted.authority, wanted.redirects, (https, http)
+        )
+
+    return at
+
+
+def test_a_good_front_has_no_problems(look: Callable[..., nginx_front.Seen]) -> None:
+    assert look() == nginx_front.Seen()
+
+
+def test_an_answer_comes_with_every_certificate_of_the_connection(serve: Serve, certificates: Path) -> None:
+    answer = nginx_front.ask("127.0.0.1", "localhost", "/x", nginx_front.trusting_anyone(), serve("front"))
+
+    assert (answer.status, answer.headers["x-frame-options"]) == (200, "SAMEORIGIN")
+    chain = [ssl.PEM_cert_to_DER_cert((certificates / name).read_text()) for name in ("leaf.pem", "ours.pem")]
+    assert list(answer.chain) == chain
+
+
+def test_no_other_authority_counts(look: Callable[..., nginx_front.Seen], certificates: Path) -> None:
+    seen = look(authority=(certificates / "theirs.pem").read_text())
+
+    assert "unable to get local issuer certificate" in seen.problems["chain"] or "self" in seen.problems["chain"]
+    assert "not trusted" in seen.unasked["names"]
+    # Nor does this machine trust it, and it is not its own.
+    assert "chain" in look(authority="").problems
+
+
+def test_a_certificate_that_signs_itself_is_vouched_for_by_nobody(
+    look: Callable[..., nginx_front.Seen], serve: Serve, certificates: Path
+) -> None:
+    seen = look(https=serve("itself"), authority="")
+
+    assert "signed by itself" in seen.unasked["chain"]
+    assert seen.problems == {}
+    assert "names" in look(https=serve("itself"), authority="", names=["other.example.org"]).problems
+    # It is its own authority where that is asked for.
+    assert look(https=serve("itself"), authority=(certificates / "itself.pem").read_text()) == nginx_front.Seen()
+
+
+def test_every_name_has_to_be_in_the_certificate(look: Callable[..., nginx_front.Seen]) -> None:
+    seen = look(names=["localhost", "rig.example.org", "127.0.0.2"])
+
+    assert set(seen.problems) == {"names"}
+    assert "rig.example.org" in seen.problems["names"] and "127.0.0.2" in seen.problems["names"]
+    assert "localhost:" not in seen.problems["names"]
+
+
+def test_tls_1_1_is_noticed(look: Callable[..., nginx_front.Seen], serve: Serve) -> None:
+    seen = look(https=serve("front", old_tls=True))
+
+    # Where this machine's OpenSSL has no TLS 1.1 at all, that is said instead.
+    assert "TLS 1.1" in {**seen.problems, **seen.unasked}["old_tls"]
+    assert set(seen.problems) <= {"old_tls"}
+
+
+def test_a_path_with_nobody_behind_it_is_named(look: Callable[..., nginx_front.Seen], serve: Serve) -> None:
+    assert look(https=serve("front", status=502)).problems == {"paths": "/a/: status 502"}
+    # Somebody who asks for a password is somebody.
+    assert look(https=serve("front", status=403)).problems == {}
+
+
+def test_missing_headers_and_redirects_are_named(look: Callable[..., nginx_front.Seen], serve: Serve) -> None:
+    problems = look(https=serve("front", headers={"X-Frame-Options": "DENY"}), http=serve(status=200)).problems
+
+    assert problems["headers"] == "x-content-type-options is missing; referrer-policy is missing"
+    assert problems["redirect"].startswith("http://localhost answers 200")
+    assert "redirect" in look(redirects=False).unasked
+
+
+def test_a_front_that_does_not_answer_is_one_problem(look: Callable[..., nginx_front.Seen], serve: Serve) -> None:
+    seen = look(https=1)
+
+    assert set(seen.problems) == {"reachable"} and "refused" in seen.problems["reachable"]
+    assert set(seen.unasked) == set(nginx_front.TOPICS)
+    # A server that speaks no TLS is none either.
+    assert set(look(https=serve()).problems) == {"reachable"}
