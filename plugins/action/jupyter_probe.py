@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Action plugin: the module of this name on the host, and what the same host gives to the controller."""
+
+from __future__ import annotations
+
+import socket
+from urllib.parse import urljoin, urlsplit
+
+from ansible.plugins.action import ActionBase
+from ansible_collections.dlhost.host.plugins.module_utils.jupyter_session import Trust, try_out
+from ansible_collections.dlhost.host.plugins.plugin_utils.fresh_ssh import fresh_connection, is_ssh, ssh_settings
+from ansible_collections.dlhost.host.plugins.plugin_utils.piped_modules import pipe_modules
+
+CONNECT_TIMEOUT_S = 5
+
+
+class ActionModule(ActionBase):
+    TRANSFERS_FILES = False
+    _supports_check_mode = True
+
+    def run(self, tmp=None, task_vars=None):
+        result = super().run(tmp, task_vars)
+        refusal = pipe_modules(self)
+        if refusal:
+            return result | {"failed": True, "msg": refusal}
+        result.update(self._execute_module("dlhost.host.jupyter_probe", self._task.args, task_vars=task_vars))
+        if result.get("failed"):
+            return result
+        return result | self._closed_ports() | {"public": self._public()}
+
+    def _closed_ports(self) -> dict[str, object]:
+        if not is_ssh(self._connection):
+            reason = f"connection {self._connection.transport} is not SSH"
+            return {"reachable": [], "closed_skipped_because": reason}
+        host = ssh_settings(fresh_connection(self))["hostname"]
+        ports = [port for port in self._task.args.get("closed_ports", []) if _connects(host, port)]
+        return {"reachable": ports, "closed_skipped_because": ""}
+
+    def _public(self) -> dict[str, object]:
+        base, authority = (self._task.args.get(name) or "" for name in ("public_url", "authority"))
+        servers = self._task.args["servers"] if base else []
+        return {
+            server["user"]: try_out(
+                urljoin(base, urlsplit(server["url"]).path), server.get("password") or "", Trust(authority)
+            )
+            for server in servers
+        }
+
+
+def _connects(host: str, port: int) -> bool:
+    try:
+        socket.create_connection((host, port), CONNECT_TIMEOUT_S).close()
+    except OSError:
+        return False
+    return True

@@ -1,0 +1,181 @@
+"""Jupyter as its users meet it: over HTTPS, in a browser that trusts nothing new but the inventory's own authority."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import ssl
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Error, Playwright, expect, sync_playwright
+
+from dlhost.adapters import container as engine
+from tests.e2e.browser import Lab, browser, picture
+from tests.e2e.conftest import USER, Host, Installed
+
+pytestmark = pytest.mark.e2e
+
+INVENTORY = "rig"
+OTHER = "ada"
+UPLOAD_MIB = 200
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """A provisioned host with two users, and what its owner knows of it."""
+
+    host: Host
+    dlhost: Installed
+    authority: Path
+    password: str
+
+    def url(self, user: str) -> str:
+        """Where the user's Jupyter is, as `dlhost open` says."""
+        done = self.dlhost.run("open", "jupyter", "-i", INVENTORY, "--user", user, "--print")
+        assert done.returncode == 0, done.stderr
+        return done.stdout.strip()
+
+
+@pytest.fixture(scope="module")
+def workspace(
+    program: Path, module_host: Callable[..., Host], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Workspace]:
+    home = tmp_path_factory.mktemp("owner")
+    dlhost = Installed(program, home)
+    host = module_host("13")
+    host.execute(f"useradd --create-home --shell /bin/bash {OTHER}")
+    dlhost.begin(INVENTORY, host, workspace=True)
+    certificates, _ = engine.trusted_by_this_machine()
+    settings = {"jupyter_users": [{"name": USER}, {"name": OTHER}], "system_ca_certificates": certificates}
+    (dlhost.inventories / INVENTORY / "group_vars" / "all" / "test.yml").write_text(json.dumps(settings))
+    done = dlhost.run("provision", "-i", INVENTORY, "--yes")
+    assert done.returncode == 0, done.stdout + done.stderr
+    authority = home / "ca.crt"
+    assert dlhost.run("ca", "export", "-i", INVENTORY, str(authority)).returncode == 0
+    password = dlhost.run("secrets", "show", "-i", INVENTORY, "jupyter_password").stdout.strip()
+    yield Workspace(host, dlhost, authority, password)
+
+
+@pytest.fixture(scope="module")
+def playwright() -> Iterator[Playwright]:
+    with sync_playwright() as started:
+        yield started
+
+
+@pytest.fixture
+def lab(workspace: Workspace, playwright: Playwright, tmp_path: Path) -> Iterator[Lab]:
+    """The first user's JupyterLab, logged in."""
+    with browser(playwright, tmp_path, workspace.authority) as context:
+        lab = Lab(context.new_page(), workspace.url(USER))
+        lab.log_in(workspace.password)
+        lab.wait_until_ready()
+        yield lab
+
+
+def test_a_browser_without_the_authority_is_warned(
+    workspace: Workspace, playwright: Playwright, tmp_path: Path
+) -> None:
+    with browser(playwright, tmp_path, None) as context, pytest.raises(Error, match="ERR_CERT_AUTHORITY_INVALID"):
+        context.new_page().goto(workspace.url(USER))
+
+
+def test_the_chain_is_the_local_authoritys_alone(workspace: Workspace) -> None:
+    trusting = ssl.create_default_context(cafile=str(workspace.authority))
+    with urllib.request.urlopen(workspace.url(USER), context=trusting) as answer:  # noqa: S310
+        assert answer.status == 200
+    with pytest.raises(urllib.error.URLError, match="CERTIFICATE_VERIFY_FAILED"):
+        urllib.request.urlopen(workspace.url(USER), context=ssl.create_default_context())  # noqa: S310
+
+
+def test_a_wrong_password_is_refused(workspace: Workspace, playwright: Playwright, tmp_path: Path) -> None:
+    with browser(playwright, tmp_path, workspace.authority) as context:
+        page = context.new_page()
+        Lab(page, workspace.url(USER)).log_in("not the password")
+        expect(page.get_by_text("Invalid credentials")).to_be_visible()
+        picture(page, "wrong-password")
+
+
+def test_a_cell_computes_and_a_terminal_answers(lab: Lab, workspace: Workspace) -> None:
+    lab.new_notebook()
+    lab.run_cell("print(6 * 7, 'computed')")
+    lab.expect_output("42 computed")
+    picture(lab.page, "notebook")
+    lab.new_terminal()
+    lab.type_in_terminal("id --user --name > who; echo done")
+    picture(lab.page, "terminal")
+    for _ in range(60):
+        if workspace.host.execute(f"cat /home/{USER}/notebooks/who 2>/dev/null || true").strip() == USER:
+            break
+        lab.page.wait_for_timeout(500)
+    else:
+        pytest.fail("The terminal ran nothing.")
+
+
+def test_a_large_file_is_uploaded_whole(lab: Lab, workspace: Workspace, tmp_path: Path) -> None:
+    path = tmp_path / "large.bin"
+    digest = hashlib.sha256()
+    with path.open("wb") as file:
+        for _ in range(UPLOAD_MIB):
+            block = os.urandom(1 << 20)
+            digest.update(block)
+            file.write(block)
+    lab.upload(path)
+    expect(lab.page.locator(".jp-DirListing-item", has_text="large.bin")).to_be_visible()
+    for _ in range(240):
+        uploaded = workspace.host.execute(f"stat -c %s /home/{USER}/notebooks/large.bin 2>/dev/null || echo 0")
+        if int(uploaded) == UPLOAD_MIB << 20:
+            break
+        lab.page.wait_for_timeout(500)
+    picture(lab.page, "upload")
+    found = workspace.host.execute(f"sha256sum /home/{USER}/notebooks/large.bin; rm /home/{USER}/notebooks/large.bin")
+    assert found.split()[0] == digest.hexdigest()
+
+
+COUNTING = "import time\nfor n in range(12):\n    time.sleep(1)\nprint('counted to', n)"
+
+
+def test_a_reload_of_nginx_loses_nothing_of_a_cell(lab: Lab, workspace: Workspace) -> None:
+    lab.new_notebook()
+    lab.run_cell(COUNTING)
+    lab.page.wait_for_timeout(3_000)
+    workspace.host.execute("systemctl reload nginx")
+    lab.expect_output("counted to 11")
+
+
+def test_a_cell_outlives_a_restart_of_nginx(lab: Lab, workspace: Workspace) -> None:
+    """The kernel computes on and the page comes back to it; what was printed in between, Lab may not show."""
+    lab.new_notebook()
+    lab.run_cell(COUNTING)
+    lab.page.wait_for_timeout(3_000)
+    workspace.host.execute("systemctl restart nginx")
+    lab.page.wait_for_timeout(15_000)
+    lab.run_cell("print('the kernel had counted to', n)")
+    lab.expect_output("the kernel had counted to 11")
+    picture(lab.page, "after-nginx-restart")
+
+
+def test_two_users_work_at_once_and_apart(
+    lab: Lab, workspace: Workspace, playwright: Playwright, tmp_path: Path
+) -> None:
+    with browser(playwright, tmp_path / "other", workspace.authority) as context:
+        other = Lab(context.new_page(), workspace.url(OTHER))
+        assert other.url != lab.url
+        other.log_in(workspace.password)
+        other.wait_until_ready()
+        for one in (lab, other):
+            one.new_notebook()
+            one.run_cell("import getpass, os\nprint(getpass.getuser(), os.getcwd())")
+        lab.expect_output(f"{USER} /home/{USER}/notebooks")
+        other.expect_output(f"{OTHER} /home/{OTHER}/notebooks")
+        picture(other.page, "second-user")
+
+
+def test_the_servers_own_port_is_the_hosts_alone(workspace: Workspace) -> None:
+    assert not re.search(r"(?:0\.0\.0\.0|\*|\[::\]):88\d\d", workspace.host.execute("ss -Hltn"))

@@ -1,0 +1,135 @@
+"""Values that role nginx_proxy refuses before a host sees them: one run, in which each has a host of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from dlhost.adapters.ansible_env import collections_path
+
+TEMPLATE = "ansible_collections/dlhost/host/roles/nginx_proxy/templates/dlhost.conf.j2"
+
+
+def site(path: str = "/a/", upstream: str = "http://127.0.0.1:8888", **more: object) -> dict[str, object]:
+    return {"path": path, "upstream": upstream, **more}
+
+
+def sites(*listed: dict[str, object]) -> dict[str, object]:
+    return {"nginx_proxy_sites": listed}
+
+
+VALUES: dict[str, tuple[dict[str, object], str]] = {
+    "no-name": ({"nginx_proxy_server_names": []}, "nginx_proxy_server_names is empty"),
+    "name-url": ({"nginx_proxy_server_names": ["https://rig"]}, "not https://rig"),
+    "name-directive": ({"nginx_proxy_server_names": ["a; return 200"]}, "takes host names and addresses"),
+    "name-twice": ({"nginx_proxy_server_names": ["rig", "RIG"]}, "the same name twice"),
+    "path-open": (sites(site("/a")), "/a is not like that"),
+    "path-directive": (sites(site("/a/ { }/")), "from slash to slash"),
+    "path-line": (sites(site("/a/\n")), "from slash to slash"),
+    "path-up": (sites(site("/a/../b/")), "/a/../b/ is not like that"),
+    "path-own": (sites(site("/.well-known/x/")), "the front's own"),
+    "path-twice": (sites(site("/a/"), site("/b/"), site("/a/")), "two sites with the path /a/;"),
+    "path-of-a-role": (sites(site()) | {"nginx_proxy_role_sites": [site()]}, "two sites with the path /a/;"),
+    "upstream-bare": (sites(site(upstream="127.0.0.1:8888")), "127.0.0.1:8888 is not like that"),
+    "upstream-path": (sites(site(upstream="http://127.0.0.1:8888/x")), "without a path"),
+    "upstream-directive": (sites(site(upstream="http://a;b")), "http://a;b is not like that"),
+    "login-elsewhere": (sites(site(login_path="/b/login")), "as /b/login does not"),
+    "login-directive": (sites(site(login_path="/a/login {")), "begins with its site's path"),
+    "size": (sites(site(max_body_size="1 GB")), "not 1 GB"),
+    "cidr": ({"nginx_proxy_allow_cidrs": ["home"]}, "not home"),
+    "cidr-of-a-site": (sites(site(allow_cidrs=["10.0.0.0/8; allow all"])), "not 10.0.0.0/8; allow all"),
+    "certificate": ({"nginx_proxy_certificate": "cert.pem"}, "absolute paths"),
+    "key-directive": ({"nginx_proxy_certificate_key": "/a; b"}, "absolute paths"),
+    "hsts": ({"nginx_proxy_hsts_max_age_s": -1}, "give seconds"),
+    "good": (
+        {
+            "nginx_proxy_server_names": ["192.0.2.1", "2001:db8::1", "rig-1.example.org", "my_rig"],
+            "nginx_proxy_role_sites": [site("/jupyter/ada/", login_path="/jupyter/ada/login")],
+            "nginx_proxy_sites": [
+                site("/jupyter/ada.b@c/", "http://[::1]:1", max_body_size="512m", allow_cidrs=["::1", "10.0.0.0/8"]),
+                site("/Jupyter/ada/", "https://other.example.org", max_body_size="0", allow_cidrs=[]),
+            ],
+            "nginx_proxy_allow_cidrs": ["192.0.2.7", "2001:db8::/32"],
+            "nginx_proxy_hsts_max_age_s": 300,
+        },
+        "",
+    ),
+    "everything-behind-one": (sites(site("/")), ""),
+    "nothing": ({}, ""),
+}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, str]]:
+    """What the role said to each value, and what it would have nginx read."""
+    directory = tmp_path_factory.mktemp("values")
+    hosts = {name: variables for name, (variables, _words) in VALUES.items()}
+    rules = {"ansible.builtin.import_role": {"name": "dlhost.host.nginx_proxy", "tasks_from": "rules"}}
+    text = f"{{{{ lookup('ansible.builtin.template', '{collections_path()}/{TEMPLATE}') }}}}"
+    play = {
+        "hosts": "all",
+        "connection": "local",
+        "gather_facts": False,
+        "tasks": [rules, {"ansible.builtin.debug": {"msg": text}}],
+    }
+    (directory / "hosts.json").write_text(json.dumps({"all": {"hosts": hosts}}))
+    (directory / "play.json").write_text(json.dumps([play]))
+    done = subprocess.run(
+        [Path(sys.executable).with_name("ansible-playbook"), "-i", "hosts.json", "play.json"],
+        cwd=directory,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={
+            **os.environ,
+            "ANSIBLE_COLLECTIONS_PATH": str(collections_path()),
+            "ANSIBLE_STDOUT_CALLBACK": "ansible.posix.json",
+        },
+    )
+    results: dict[str, dict[str, str]] = {name: {} for name in VALUES}
+    for task in json.loads(done.stdout)["plays"][0]["tasks"]:
+        for host, result in task["hosts"].items():
+            if "msg" in result and "Refuse values" in task["task"]["name"] and result.get("failed"):
+                results[host]["said"] = result["msg"]
+            elif "listen 443" in result.get("msg", ""):
+                results[host]["text"] = result["msg"]
+    return results
+
+
+@pytest.mark.parametrize("name", [name for name, (_variables, words) in VALUES.items() if words])
+def test_a_bad_value_is_refused_in_one_sentence(run: dict[str, dict[str, str]], name: str) -> None:
+    assert VALUES[name][1] in run[name].get("said", "")
+    assert "text" not in run[name]
+
+
+@pytest.mark.parametrize("name", [name for name, (_variables, words) in VALUES.items() if not words])
+def test_a_good_value_passes(run: dict[str, dict[str, str]], name: str) -> None:
+    assert "said" not in run[name]
+    assert "text" in run[name]
+
+
+def test_addresses_make_the_front_the_default_and_loopback_does_not(run: dict[str, dict[str, str]]) -> None:
+    assert "server_name 192.0.2.1 [2001:db8::1] rig-1.example.org my_rig;" in run["good"]["text"]
+    assert "listen 443 ssl default_server;" in run["good"]["text"]
+    assert "default_server" not in run["nothing"]["text"]
+
+
+def test_a_sites_own_list_replaces_the_common_one(run: dict[str, dict[str, str]]) -> None:
+    text = run["good"]["text"]
+    locations = {part.split(" {")[0]: part for part in text.split("location ")[1:]}
+    assert "allow 192.0.2.7; allow 2001:db8::/32; deny all;" in locations["= /"]
+    assert "allow 192.0.2.7; allow 2001:db8::/32; deny all;" in locations["= /jupyter/ada/login"]
+    assert "allow ::1; allow 10.0.0.0/8; deny all;" in locations["/jupyter/ada.b@c/"]
+    assert "deny" not in locations["/Jupyter/ada/"]
+    assert "Strict-Transport-Security" in text and "Strict-Transport-Security" not in run["nothing"]["text"]
+
+
+def test_one_site_gets_the_start_page_and_may_be_all_there_is(run: dict[str, dict[str, str]]) -> None:
+    assert "location = / {" not in run["everything-behind-one"]["text"]
+    assert run["everything-behind-one"]["text"].count("location / {") == 2  # and the redirect of port 80
+    assert "try_files /index.html" in run["nothing"]["text"]
