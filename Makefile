@@ -25,7 +25,7 @@ molecule:
 	.venv/bin/python tools/molecule test --all
 
 e2e:
-	tools/setup dev
+	tools/setup e2e
 	.venv/bin/pytest -m e2e
 
 docs:
