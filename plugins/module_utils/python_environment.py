@@ -20,6 +20,7 @@ from ansible_collections.dlhost.host.plugins.module_utils import python_lock
 from ansible_collections.dlhost.host.plugins.module_utils.python_environment_build import (
     Interpreter,
     build,
+    site_packages,
 )
 from ansible_collections.dlhost.host.plugins.module_utils.python_environment_trouble import (
     PythonEnvironmentError,
@@ -68,24 +69,22 @@ def plan(path: Path, pins: list[python_lock.Pin], interpreter: Interpreter, thor
     """
     wanted = python_lock.select(pins, interpreter.markers)
     pins = [pin for pin in pins if pin.applies(interpreter.markers)]
-    digest = python_lock.digest(pins, interpreter.version, interpreter.markers["platform_machine"])
+    digest = python_lock.digest(pins, interpreter.identity, interpreter.markers["platform_machine"])
     current = _current(path)
-    reasons, diffs = _differences(path, current, digest, interpreter.version, thorough)
     others = [beside for beside in _siblings(path) if beside != current]
-    leftovers = [other for other in others if not (other / record.RECORD).exists()]
+    leftovers = _unused([other for other in others if not (other / record.RECORD).exists()])
+    reasons, diffs = _differences(path, current, digest, interpreter, thorough)
     directory = current
     if reasons:
         before, after = _listing(record.read(current).get("distributions", {}) if current else {}), _listing(wanted)
         if before != after:
             diffs.append({"before_header": str(path), "after_header": str(path), "before": before, "after": after})
-        intact = (other for other in others if not _differences(path, other, digest, interpreter.version, thorough)[0])
+        intact = (other for other in others if not _differences(path, other, digest, interpreter, thorough)[0])
         directory = next(intact, None)
-    needs_build = directory is None
-    if _downloads(path).exists() and not needs_build:
+    if directory and _downloads(path).exists():
         leftovers.append(_downloads(path))
-    taken = {beside.name for beside in _siblings(path) if beside not in leftovers}
-    directory = directory or _free_name(path, digest, taken)
-    return Plan(path, directory, digest, pins, needs_build, reasons, leftovers, diffs)
+    name = _free_name(path, digest, {beside.name for beside in _siblings(path) if beside not in leftovers})
+    return Plan(path, directory or name, digest, pins, directory is None, reasons, leftovers, diffs)
 
 
 def carry_out(plan: Plan, interpreter: Interpreter, options: dict[str, object], lock: int) -> None:
@@ -102,7 +101,10 @@ def carry_out(plan: Plan, interpreter: Interpreter, options: dict[str, object], 
         if plan.reasons:
             previous = _current(plan.path)
             _switch(plan.path, plan.directory)
-            _retire([beside for beside in _siblings(plan.path) if beside not in (plan.directory, previous)])
+            for old in _unused([path for path in _siblings(plan.path) if path not in (plan.directory, previous)]):
+                # First the record: what is left of a cut removal is a leftover.
+                (old / record.RECORD).unlink(missing_ok=True)
+                shutil.rmtree(old)
     except OSError as error:
         what = error.filename or plan.path
         raise PythonEnvironmentError(f"{what}: {error.strerror}. What was in use still is; run again.") from None
@@ -193,7 +195,7 @@ def _downloads(path: Path) -> Path:
 
 
 def _differences(
-    path: Path, directory: Path | None, digest: str, version: str, thorough: bool
+    path: Path, directory: Path | None, digest: str, interpreter: Interpreter, thorough: bool
 ) -> tuple[list[str], list[dict[str, str]]]:
     """Why this is not the intact environment of that digest, and the damages among that as lines of a diff."""
     if directory is None:
@@ -201,9 +203,10 @@ def _differences(
     known = record.read(directory)
     if not known:
         return [f"{directory} has no record of what it holds"], []
+    if known["python"] != interpreter.identity:
+        return [f"Python is {interpreter.identity} now and was {known['python']}"], []
     if known["digest"] != digest:
-        changed = f"Python is {version} now and was {known['python']}" if known["python"] != version else ""
-        return [changed or "the lock has changed"], []
+        return ["the lock has changed"], []
     damages = record.damages(directory, known, thorough)
     if len(damages) > NAMED_DAMAGES:
         damages[NAMED_DAMAGES:] = [f"{len(damages) - NAMED_DAMAGES} more"]
@@ -218,7 +221,8 @@ def _build(plan: Plan, interpreter: Interpreter, options: dict[str, object], loc
     try:
         build(plan.directory, interpreter, plan.pins, options, _downloads(plan.path), lock)
         distributions = {pin.name: pin.version for pin in plan.pins}
-        record.write(plan.directory, plan.digest, interpreter.version, distributions)
+        site = site_packages(plan.directory, interpreter)
+        record.write(plan.directory, plan.digest, interpreter.identity, site, distributions)
     except BaseException as error:
         shutil.rmtree(plan.directory, ignore_errors=True)
         if isinstance(error, Exception) and not isinstance(error, UnreachableError):
@@ -235,21 +239,11 @@ def _switch(path: Path, directory: Path) -> None:
     temporary.replace(path)
 
 
-def _retire(directories: list[Path]) -> None:
-    """Remove environments, but for those that a process still runs from."""
-    busy = _in_use(directories)
-    for directory in directories:
-        if directory not in busy:
-            # First the record: what is left of a cut removal is a leftover.
-            (directory / record.RECORD).unlink(missing_ok=True)
-            shutil.rmtree(directory)
-
-
-def _in_use(directories: list[Path]) -> set[Path]:
-    """Those that a running process was started from or has a library of."""
-    busy: set[Path] = set()
+def _unused(directories: list[Path]) -> list[Path]:
+    """Those that no running process was started from or has a library of."""
+    used: set[Path] = set()
     for process in PROC.glob("[0-9]*") if directories else []:
         with contextlib.suppress(OSError):  # It has ended.
             seen = (process / "cmdline").read_bytes() + (process / "maps").read_bytes()
-            busy.update(directory for directory in directories if f"{directory}/".encode() in seen)
-    return busy
+            used.update(directory for directory in directories if f"{directory}/".encode() in seen)
+    return [directory for directory in directories if directory not in used]

@@ -9,7 +9,6 @@ import subprocess
 import zipfile
 from pathlib import Path
 
-from ansible_collections.dlhost.host.plugins.module_utils import python_environment_record as record
 from ansible_collections.dlhost.host.plugins.module_utils import python_lock
 from ansible_collections.dlhost.host.plugins.module_utils.python_environment_trouble import (
     PythonEnvironmentError,
@@ -47,9 +46,9 @@ class Interpreter:
     markers: dict[str, str]
 
     @property
-    def version(self) -> str:
-        """Of its language, like 3.13: an environment outlives the updates of one version."""
-        return self.markers["python_version"]
+    def identity(self) -> str:
+        """What an environment is bound to: an update from 3.13.1 to 3.13.2 is none of its business."""
+        return f"{self.executable} ({self.markers['python_version']})"
 
 
 def find_interpreter(executable: Path) -> Interpreter:
@@ -102,8 +101,8 @@ def build(
     directory.mkdir()  # Never into one that is there: a server may run from it.
     _must([str(interpreter.executable), "-I", "-m", "venv", "--without-pip", str(directory)], {}, lock, work)
     work.mkdir()
-    # Unpacked, it keeps its bytecode from one call to the next.
-    zipfile.ZipFile(wheel).extractall(work)
+    with zipfile.ZipFile(wheel) as unpacked:  # So it keeps its bytecode from one call to the next.
+        unpacked.extractall(work)
     pip = [python, "-I", str(work / "pip"), f"--log={work}/pip.log"]
     variables = {**ENVIRONMENT, **_pip_variables(options), "TMPDIR": str(work)}
     downloads.mkdir(mode=0o700, exist_ok=True)
@@ -112,10 +111,15 @@ def build(
     install = ["install", "--require-hashes", "--only-binary=:all:", "--no-deps", "--no-compile", "--ignore-installed"]
     _must([*pip, *install, f"--cache-dir={downloads}", f"--requirement={requirements}"], variables, lock, work)
     _must([*pip, "check"], variables, lock, work)
-    _require_exactly(pins, record.site_packages(directory, interpreter.version))
+    _require_exactly(pins, site_packages(directory, interpreter))
     # What does not compile is for other Pythons, and nobody imports it here.
     _run([python, "-I", "-m", "compileall", "-qq", "-j0", str(directory / "lib")], {}, lock)
     shutil.rmtree(work)
+
+
+def site_packages(directory: Path, interpreter: Interpreter) -> Path:
+    """Where distributions lie in an environment of that interpreter."""
+    return directory / "lib" / f"python{interpreter.markers['python_version']}" / "site-packages"
 
 
 def _find_pip(interpreter: Path) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 RECORD = "dlhost-environment.json"
 SCHEMA_VERSION = 1
+BLOCK = 1 << 20
 
 
 def read(directory: Path) -> dict:
@@ -22,14 +23,14 @@ def read(directory: Path) -> dict:
         return {}
 
 
-def write(directory: Path, digest: str, python: str, distributions: dict[str, str]) -> None:
+def write(directory: Path, digest: str, python: str, site_packages: Path, distributions: dict[str, str]) -> None:
     """Record every file as it is now; an environment that has a record is a complete one."""
     record = {
         "schema_version": SCHEMA_VERSION,
         "digest": digest,
         "python": python,
         "distributions": distributions,
-        "site_packages": str(site_packages(directory, python).relative_to(directory)),
+        "site_packages": str(site_packages.relative_to(directory)),
         "owner": [os.geteuid(), os.getegid()],
         "files": dict(_files(directory)),
     }
@@ -41,11 +42,6 @@ def write(directory: Path, digest: str, python: str, distributions: dict[str, st
         stream.flush()
         os.fsync(stream.fileno())
     temporary.replace(directory / RECORD)
-
-
-def site_packages(directory: Path, python: str) -> Path:
-    """Where distributions lie in an environment of that version of Python."""
-    return directory / "lib" / f"python{python}" / "site-packages"
 
 
 def damages(directory: Path, record: dict, thorough: bool) -> list[str]:
@@ -105,4 +101,10 @@ def _damage(path: str, entry: list, owner: tuple[int, ...], thorough: bool) -> s
 def _checksum(path: str, mode: int) -> str:
     if stat.S_ISLNK(mode):
         return str(Path(path).readlink())
-    return "" if stat.S_ISDIR(mode) else hashlib.sha256(Path(path).read_bytes()).hexdigest()
+    if stat.S_ISDIR(mode):
+        return ""
+    digest = hashlib.sha256()
+    with Path(path).open("rb") as stream:
+        while block := stream.read(BLOCK):
+            digest.update(block)
+    return digest.hexdigest()

@@ -179,7 +179,7 @@ def without_pip(
     directory: Path, interpreter: Any, pins: list[Any], _options: object, downloads: Path, _lock: int
 ) -> None:
     """Stands in for the build where a test is about what surrounds it: the same paths, in no time."""
-    site = directory / "lib" / f"python{interpreter.version}" / "site-packages"
+    site = plugin("module_utils.python_environment_build").site_packages(directory, interpreter)
     downloads.mkdir(exist_ok=True)
     (directory / "bin").mkdir(parents=True)
     (directory / "bin" / "python").symlink_to(interpreter.executable)

@@ -181,15 +181,17 @@ def test_one_that_a_process_runs_from_is_kept(host: Host) -> None:
     assert len(host.beside()) == 3
 
 
-def test_another_version_of_python_is_another_environment_and_an_update_is_not(host: Host) -> None:
+def test_another_python_is_another_environment_and_an_update_is_not(host: Host) -> None:
     environment, lock = plugin("module_utils.python_environment"), plugin("module_utils.python_lock").parse(LOCK)
     here = plugin("module_utils.python_environment_build").find_interpreter(Path(sys.executable))
     upgraded = dataclasses.replace(here, markers={**here.markers, "python_version": "3.99"})
-    updated = dataclasses.replace(here, markers={**here.markers, "python_full_version": f"{here.version}.99"})
+    elsewhere = dataclasses.replace(here, executable=Path("/opt/python/bin/python3"))
+    updated = dataclasses.replace(here, markers={**here.markers, "python_full_version": "3.11.99"})
 
-    plan = environment.plan(host.path, lock, upgraded, False)
-    assert plan.reasons == [f"Python is 3.99 now and was {here.version}"]
-    assert plan.build
+    for other in (upgraded, elsewhere):
+        plan = environment.plan(host.path, lock, other, False)
+        assert plan.reasons == [f"Python is {other.identity} now and was {here.identity}"]
+        assert plan.build
     assert environment.plan(host.path, lock, updated, False).reasons == []
 
 
@@ -226,7 +228,17 @@ def test_what_a_killed_run_left_is_removed_by_the_next(host: Host) -> None:
     assert host.beside() == ["server", host.in_use()]
 
 
-@pytest.mark.parametrize("cut", ["build", "_switch", "_retire"])
+def test_what_another_run_is_building_just_now_is_no_leftover(host: Host) -> None:
+    python = host.path.with_name(f"server-{'0' * 12}") / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.symlink_to(sys.executable)
+    with subprocess.Popen([python, "-c", "input()"], stdin=subprocess.PIPE) as pip:
+        assert not host.converge(check=True)["changed"]
+        pip.communicate(b"\n")
+    assert host.converge(check=True)["changed"]
+
+
+@pytest.mark.parametrize("cut", ["build", "_switch"])
 def test_a_run_that_is_cut_leaves_the_present_one_and_the_next_finishes(
     host: Host, monkeypatch: pytest.MonkeyPatch, cut: str
 ) -> None:
@@ -238,8 +250,7 @@ def test_a_run_that_is_cut_leaves_the_present_one_and_the_next_finishes(
     with monkeypatch.context() as interrupted, pytest.raises(KeyboardInterrupt):
         interrupted.setattr(plugin("module_utils.python_environment"), cut, power_cut)
         host.converge(NEWER_LOCK)
-    if cut != "_retire":
-        assert host.in_use() == first
+    assert host.in_use() == first
 
     host.converge(NEWER_LOCK)
     assert host.holds() == ["alpha-2.0", "beta-1.0"]
