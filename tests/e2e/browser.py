@@ -89,6 +89,14 @@ class Lab:
         self.page.keyboard.insert_text(code)
         self.page.keyboard.press("Shift+Enter")
 
+    def reconnect(self) -> None:
+        """What a person does who will not wait until Lab tries again by itself, ever more seldom."""
+        close = self.page.get_by_role("button", name="Close", exact=True)
+        if close.count():  # Where Lab noticed by itself, it has said so.
+            close.click()
+        self.page.locator(".lm-MenuBar-item", has_text="Kernel").click()
+        self.page.locator(".lm-Menu-item", has_text="Reconnect to Kernel").click()
+
     def expect_output(self, text: str) -> None:
         """Until some cell of the notebook has put this out."""
         expect(self.page.locator(".jp-Notebook .jp-OutputArea-output", has_text=text).first).to_be_visible()

@@ -46,6 +46,14 @@ def test_the_demo_comes_and_goes(dlhost: Installed) -> None:
         assert made.returncode == 0, made.stdout + made.stderr
         assert "0 failed" in made.stdout
         assert "dlhost ssh -i demo" in made.stdout
+        # The way into Jupyter: where, with which password, and what a browser has to trust.
+        for told in (
+            "https://",
+            "/jupyter/demo/",
+            "dlhost secrets show jupyter_password -i demo",
+            "dlhost ca trust -i demo",
+        ):
+            assert told in made.stdout, told
         assert dlhost.run("ssh", "-i", "demo", "--", "sudo", "true").returncode == 0
     finally:
         gone = dlhost.run("demo", "--destroy")
