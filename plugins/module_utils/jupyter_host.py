@@ -188,7 +188,7 @@ def find_listeners() -> list[Listener]:
         raise RefusedError(f"This host has no ss, which tells who uses a port. Install iproute2 {AGAIN}") from None
     listeners = []
     for row in text.splitlines():
-        _state, _received, _sent, local, _peer, details = row.split(None, 5)
+        _state, _received, _sent, local, _peer, details = [*row.split(None, 5), ""][:6]
         address, _colon, port = local.rpartition(":")
         process = re.search(r'\("(.*?)",pid=(\d+)', details)
         owner = re.search(r"\buid:(\d+)", details)

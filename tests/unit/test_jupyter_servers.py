@@ -1,0 +1,370 @@
+"""When servers are started, restarted, stopped and left alone, on a host whose systemd is a dictionary."""
+
+from __future__ import annotations
+
+import dataclasses
+import grp
+import importlib
+import os
+import pwd
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dlhost.adapters.ansible_env import collections_path
+
+PLUGINS = "ansible_collections.dlhost.host.plugins"
+ME = pwd.getpwuid(os.getuid())
+MY_GROUP = grp.getgrgid(os.getgid()).gr_name
+ADA, GRACE = "dlhost-jupyter@ada.service", "dlhost-jupyter@grace.service"
+BUSY = ["1 kernel is busy"]
+
+
+class Host:
+    """A host with two possible users; `units` is what systemd has, `commands` what it was told."""
+
+    def __init__(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.syspath_prepend(str(collections_path()))
+        self.module = importlib.import_module(f"{PLUGINS}.modules.jupyter_servers")
+        self.outside = importlib.import_module(f"{PLUGINS}.module_utils.jupyter_host")
+        owned = importlib.import_module(f"{PLUGINS}.module_utils.owned_files")
+        self.path = path
+        self.units: dict[str, Any] = {}
+        self.ports: dict[int, str] = {}
+        self.work: dict[str, list[str]] = {}
+        self.commands: list[str] = []
+        self.hash: Callable[[str, str], str] = lambda password, present: (
+            present if present == f"argon2:{password}" else f"argon2:{password}"
+        )
+        self.users = {"ada": 8888, "grace": 8889}
+        self.settings = "one"
+        self.environment = path / "environment-1"
+        self.environment.mkdir()
+        self.link = path / "environment"
+        self.link.symlink_to(self.environment.name)
+
+        def mine(file: Any, **more: Any) -> Any:
+            return dataclasses.replace(file, owner=ME.pw_name, group=MY_GROUP, **more)
+
+        manifest_file, from_argument = owned.manifest_file, owned.OwnedFile.from_argument
+        monkeypatch.setattr(owned, "MANIFEST", path / "managed.json")
+        monkeypatch.setattr(owned, "manifest_file", lambda roles: mine(manifest_file(roles)))
+        monkeypatch.setattr(owned.OwnedFile, "from_argument", lambda argument: mine(from_argument(argument)))
+        for name, function in {
+            "UNIT_DIRECTORY": path / "units",
+            "account": self._account,
+            "look_as": self._look_as,
+            "make_directories": self._make_directories,
+            "hashes": self._hashes,
+            "find_instances": lambda _templates: sorted(self.units),
+            "find_units": self._find_units,
+            "find_listeners": self._listeners,
+            "work_of": lambda unit, _user, _environment: self.work.get(unit.name, []),
+            "wait_until_listening": lambda _servers: None,
+            "must": self._systemctl,
+        }.items():
+            monkeypatch.setattr(self.module, name, function)
+
+    def _account(self, name: str) -> Any:
+        if name not in ("ada", "grace"):
+            raise self.module.RefusedError(f"no {name}")
+        home = self.path / "home" / name
+        home.mkdir(parents=True, exist_ok=True)
+        # The files are the test's own, so that it can write them.
+        return self.module.Account(name, os.getuid(), os.getgid(), MY_GROUP, str(home))
+
+    def _look_as(self, _user: Any, directories: list[str], _files: list[str]) -> dict[str, Any]:
+        account = importlib.import_module(f"{PLUGINS}.module_utils.jupyter_account")
+        return dict(account.look(directories, []))
+
+    def _make_directories(self, _user: Any, directories: list[str]) -> None:
+        for path in directories:
+            Path(path).mkdir(parents=True)
+
+    def _hashes(self, _environment: Path, known: dict[str, list[str]]) -> dict[str, str]:
+        return {unit: self.hash(password, present) for unit, (password, present) in known.items()}
+
+    def unit(self, name: str) -> Any:
+        nothing = self.module.Unit(name, "", False, False, False, False, 0, 0.0, "")
+        return self.units.get(name, nothing)
+
+    def _find_units(self, names: list[str]) -> dict[str, Any]:
+        return {name: self.unit(name) for name in names}
+
+    def change(self, name: str, **more: Any) -> None:
+        self.units[name] = dataclasses.replace(self.unit(name), **more)
+
+    def _listeners(self) -> list[Any]:
+        return [self.outside.Listener("127.0.0.1", port, unit, "x") for port, unit in self.ports.items()]
+
+    def _systemctl(self, _systemctl: str, verb: str, *names: str) -> None:
+        self.commands.append(" ".join([verb, *names]))
+        for name in (name for name in names if not name.startswith("--")):
+            if verb == "start":
+                # A moment after everything that was written.
+                self.change(name, active=True, failed=False, started=time.time() + 0.001)
+                time.sleep(0.002)
+                self.ports = {port: unit for port, unit in self.ports.items() if unit != name}
+                self.ports[self.users[name.partition("@")[2].removesuffix(".service")]] = name
+            elif verb == "stop":
+                self.change(name, active=False, started=0.0)
+                self.ports = {port: unit for port, unit in self.ports.items() if unit != name}
+            elif verb in ("enable", "disable"):
+                self.change(name, enabled=verb == "enable")
+            elif verb == "unmask":
+                self.change(name, masked="")
+
+    def request(self, **more: Any) -> dict[str, Any]:
+        unit = {"path": str(self.path / "units" / "dlhost-jupyter@.service"), "content": "[Unit]\n"}
+        return {
+            "role": "jupyter",
+            "files": [{**unit, "mode": "0644", "owner": "", "group": "", "validate": "", "sensitive": False}],
+            "packages": [],
+            "templates": {"dlhost-jupyter@.service": str(self.link)},
+            "servers": [
+                {
+                    "unit": f"dlhost-jupyter@{user}.service",
+                    "user": user,
+                    "address": "127.0.0.1",
+                    "port": port,
+                    "files": [{"path": str(self.file(user)), "content": self.settings}],
+                    "reads": [],
+                    "directories": ["~/notebooks", "~/notebooks/data"],
+                    "password": "secret",
+                    "password_file": str(self.file(user, "password")),
+                }
+                for user, port in self.users.items()
+            ],
+            "restart": "when_idle",
+            "state": "present",
+            **more,
+        }
+
+    def file(self, user: str, name: str = "config.py") -> Path:
+        return self.path / "etc" / user / name
+
+    def apply(self, **more: Any) -> dict[str, Any]:
+        """Converge; returns the result, and leaves in `commands` what systemd was told."""
+        self.commands.clear()
+        return dict(self.module.converge(self.request(**more)))
+
+    def foresee(self, **more: Any) -> dict[str, Any]:
+        return dict(self.module.foresee(self.request(**more)))
+
+    def settle(self) -> None:
+        """As if all of it had been so for long."""
+        long_ago = time.time() - 1000
+        for path in [*self.path.glob("etc/*/*"), *self.path.glob("units/*"), self.link]:
+            os.utime(path, (long_ago, long_ago), follow_symlinks=False)
+
+
+@pytest.fixture
+def fresh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
+    def written_by_me(file: Any) -> Any:
+        return original(dataclasses.replace(file, owner=ME.pw_name, group=MY_GROUP))
+
+    host = Host(tmp_path, monkeypatch)
+    owned = importlib.import_module(f"{PLUGINS}.module_utils.owned_files")
+    original = owned._write_beside
+    monkeypatch.setattr(owned, "_write_beside", written_by_me)
+    find = owned.find
+    # Root's files are the test's here.
+    monkeypatch.setattr(owned, "find", lambda path: _as_roots(find(path), path, tmp_path))
+    return host
+
+
+def _as_roots(found: Any, path: Path, root: Path) -> Any:
+    return dataclasses.replace(found, owner="root") if path.is_relative_to(root / "etc") else found
+
+
+@pytest.fixture
+def host(fresh: Host) -> Host:
+    """Both servers run, and did so for a while."""
+    fresh.apply()
+    fresh.settle()
+    return fresh
+
+
+def test_the_first_run_brings_everything_and_the_second_nothing(fresh: Host) -> None:
+    assert fresh.foresee()["due"]
+    assert fresh.commands == []
+    result = fresh.apply()
+    assert result["changed"]
+    assert fresh.commands == ["daemon-reload", f"enable --quiet {ADA} {GRACE}", f"start {ADA} {GRACE}"]
+    assert fresh.file("ada", "password").read_text() == "argon2:secret\n"
+    assert (fresh.path / "home/ada/notebooks/data").is_dir()
+
+    assert not fresh.foresee()["due"]
+    assert not fresh.apply()["changed"]
+    assert fresh.commands == []
+
+
+def test_a_password_is_in_no_result(fresh: Host) -> None:
+    assert "secret" not in repr(fresh.foresee()) + repr(fresh.apply())
+
+
+def test_a_changed_file_restarts_its_server_alone(host: Host) -> None:
+    host.file("ada").write_text("other")
+    assert host.foresee()["outdated"] == [ADA]
+    host.apply()
+    assert host.commands == [f"stop {ADA}", f"start {ADA}"]
+
+
+def test_a_mode_that_is_mended_restarts_nothing(host: Host) -> None:
+    host.file("ada").chmod(0o600)
+    assert host.apply()["changed_paths"] == [str(host.file("ada"))]
+    assert host.commands == []
+
+
+def test_a_password_that_changes_restarts_and_one_that_fits_does_not(host: Host) -> None:
+    host.hash = lambda _password, present: present
+    assert not host.apply()["changed"]
+    host.hash = lambda _password, _present: "argon2:new"
+    host.apply()
+    assert host.commands == [f"stop {ADA} {GRACE}", f"start {ADA} {GRACE}"]
+
+
+def test_a_given_hash_is_taken_as_it_is(host: Host) -> None:
+    request = host.request()
+    request["servers"][0]["password"] = "argon2:$argon2id$given"  # noqa: S105
+    host.apply(servers=request["servers"])
+    assert host.file("ada", "password").read_text() == "argon2:$argon2id$given\n"
+
+
+def test_a_switched_environment_restarts_every_server(host: Host) -> None:
+    (host.path / "environment-2").mkdir()
+    host.link.unlink()
+    host.link.symlink_to("environment-2")
+    later = time.time() - 0.001
+    for name in (ADA, GRACE):
+        host.change(name, started=later - 10)
+    host.apply()
+    assert host.commands == [f"stop {ADA} {GRACE}", f"start {ADA} {GRACE}"]
+
+
+def test_a_time_to_come_is_not_newer(host: Host) -> None:
+    tomorrow = time.time() + 86_400
+    os.utime(host.file("ada"), (tomorrow, tomorrow))
+    assert not host.foresee()["due"]
+
+
+def test_a_server_at_work_is_left_for_a_later_run(host: Host) -> None:
+    host.settings = "two"
+    host.work[ADA] = BUSY
+    result = host.apply()
+    assert host.commands == [f"stop {GRACE}", f"start {GRACE}"]
+    assert f"{ADA} (1 kernel is busy)" in result["dlhost_action_needed"]
+    assert host.file("ada").read_text() == "two"
+
+    # It is still so, and says so, but a run that does nothing has changed nothing.
+    again = host.apply()
+    assert (again["changed"], again["due"], host.commands) == (False, True, [])
+    assert "dlhost_action_needed" in again
+
+    host.work.clear()
+    assert "dlhost_action_needed" not in host.apply()
+    assert host.commands == [f"stop {ADA}", f"start {ADA}"]
+
+
+def test_force_does_not_ask(host: Host) -> None:
+    host.settings = "two"
+    host.work[ADA] = BUSY
+    assert "dlhost_action_needed" not in host.apply(restart="force")
+    assert host.commands == [f"stop {ADA} {GRACE}", f"start {ADA} {GRACE}"]
+
+
+def test_a_user_who_is_no_longer_named_loses_the_server_and_keeps_the_notebooks(host: Host) -> None:
+    del host.users["ada"]
+    host.apply()
+    assert host.commands == [f"stop {ADA}", f"disable --quiet {ADA}"]
+    assert not host.file("ada").exists()
+    assert (host.path / "home/ada/notebooks").is_dir()
+
+
+def test_but_not_while_it_works(host: Host) -> None:
+    del host.users["ada"]
+    host.work[ADA] = BUSY
+    assert "dlhost_action_needed" in host.apply()
+    assert host.commands == []
+    assert host.file("ada").exists()
+    assert host.file("ada", "password").exists()
+
+
+def test_the_role_goes_as_it_came(host: Host) -> None:
+    host.apply(state="absent")
+    assert host.commands == [f"stop {ADA} {GRACE}", f"disable --quiet {ADA} {GRACE}", "daemon-reload"]
+    assert not host.file("ada").exists()
+    assert (host.path / "home/ada/notebooks").is_dir()
+    assert not host.foresee(state="absent")["due"]
+
+
+def test_the_role_does_not_go_while_a_server_works(host: Host) -> None:
+    host.work[GRACE] = BUSY
+    with pytest.raises(host.module.RefusedError, match=r"grace.service \(1 kernel is busy\) would be cut off"):
+        host.apply(state="absent")
+    assert host.commands == []
+    host.apply(state="absent", restart="force")
+    assert not host.file("ada").exists()
+
+
+@pytest.mark.parametrize(
+    ("damage", "commands"),
+    [
+        ({"active": False}, [f"start {ADA}"]),
+        ({"active": False, "failed": True}, [f"reset-failed {ADA}", f"start {ADA}"]),
+        ({"enabled": False}, [f"enable --quiet {ADA}", f"start {ADA}"]),
+        (
+            {"active": False, "enabled": False, "masked": "masked"},
+            [f"unmask --quiet {ADA}", f"enable --quiet {ADA}", f"start {ADA}"],
+        ),
+        (
+            {"active": False, "enabled": False, "masked": "masked-runtime"},
+            [f"unmask --quiet --runtime {ADA}", f"enable --quiet {ADA}", f"start {ADA}"],
+        ),
+        ({"reload_due": True, "active": False}, ["daemon-reload", f"start {ADA}"]),
+    ],
+)
+def test_a_unit_that_differs_is_mended(host: Host, damage: dict[str, Any], commands: list[str]) -> None:
+    host.change(ADA, **damage)
+    if not damage.get("active", True):
+        del host.ports[8888]
+    assert host.foresee()["unit_problems"]
+    host.apply()
+    assert host.commands == commands
+
+
+def test_two_servers_change_their_ports(host: Host) -> None:
+    host.users = {"ada": 8889, "grace": 8888}
+    host.settings = "two"
+    host.apply()
+    assert host.commands == [f"stop {ADA} {GRACE}", f"start {ADA} {GRACE}"]
+    assert host.ports == {8889: ADA, 8888: GRACE}
+
+
+def test_a_port_of_a_server_at_work_is_waited_for(host: Host) -> None:
+    host.users = {"grace": 8888}
+    host.settings = "two"
+    host.work[ADA] = BUSY
+    result = host.apply()
+    assert f"{GRACE} (port 8888 is still held by {ADA})" in result["dlhost_action_needed"]
+    assert f"start {GRACE}" not in host.commands
+
+
+def test_a_foreign_port_is_refused_by_name_before_any_change(fresh: Host) -> None:
+    fresh.ports[8889] = "other.service"
+    with pytest.raises(fresh.module.RefusedError, match=r"Port 8889.*grace.*held by x \(other.service\)"):
+        fresh.apply()
+    assert not fresh.file("ada").exists()
+
+
+def test_a_dry_run_beside_a_damaged_environment_goes_on(host: Host) -> None:
+    def broken(_password: str, _present: str) -> str:
+        raise host.module.RefusedError("python does not run")
+
+    host.hash = broken
+    assert str(host.file("ada", "password")) in host.foresee()["changed_paths"]
+    with pytest.raises(host.module.RefusedError, match="python does not run"):
+        host.apply()
