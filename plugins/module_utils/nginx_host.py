@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import re
 import socket
 import subprocess
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from ansible_collections.dlhost.host.plugins.module_utils import nginx_text
@@ -154,16 +155,38 @@ def holders(port: int) -> list[Holder]:
     return sorted(found, key=lambda holder: holder.pid)
 
 
+@contextlib.contextmanager
+def not_started() -> Iterator[None]:
+    """Keep a package from starting nginx, where there is none, with the distribution's example site.
+
+    It would answer to everybody, and fail with the whole installation where there is no IPv6.
+    """
+    if NGINX.exists():
+        yield
+        return
+    must("systemctl", "mask", "--runtime", "--quiet", UNIT)
+    try:
+        yield
+    finally:
+        must("systemctl", "unmask", "--runtime", "--quiet", UNIT)
+
+
 def load(unit: Unit) -> None:
     """Make nginx use the files in place, by reload so that no connection ends.
 
     Raises:
-        RefusedError: systemd could not.
+        RefusedError: nginx does not accept them after all, or systemd could not.
     """
+    judged = run(str(NGINX), "-t")
+    if judged.returncode != 0:
+        raise RefusedError(f"nginx does not accept the configuration: {emergencies(judged.stderr)}.")
     if unit.masked:
         must("systemctl", "unmask", "--quiet", UNIT)
+        must("systemctl", "unmask", "--runtime", "--quiet", UNIT)  # Of an installation that was cut.
     if unit.problems:
         must("systemctl", "enable", "--quiet", UNIT)
+    if not unit.active:
+        run("systemctl", "reset-failed", UNIT)  # Else one that was tried too often is not tried again.
     must("systemctl", "reload" if unit.active else "start", UNIT)
 
 

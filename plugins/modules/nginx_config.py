@@ -230,11 +230,11 @@ def converge(request: dict, check: bool) -> dict[str, object]:
     chain = read_chain(request, may_be_missing=check) if present else ()
     missing = owned_files.missing_packages(request["packages"]) if present else []
     if missing:
-        # The package makes nginx listen as soon as it is there.
         refuse_other_listeners(make_site(request, chain))
     if missing and not check:
         owned_files.claim_packages(request["role"], request["packages"])
-        debian_packages.install(missing)
+        with nginx_host.not_started():
+            debian_packages.install(missing)
     plan = make_plan(request, chain)
     if plan.due and present:
         refuse_other_listeners(plan.site)
@@ -323,6 +323,8 @@ def refuse_untested(plan: Plan) -> None:
         why = str(error).rstrip(".")
         if "duplicate default server" in why:
             why = f"{why}; {_other_default()}"
+        if "Address family not supported" in why:
+            why = f"{why}; the host has no IPv6. nginx_proxy_default_site: disabled removes the example that wants it"
         raise RefusedError(f"nginx does not accept the configuration, so nothing was changed: {why}.") from None
     others = {path: text for path, text in files.items() if path != nginx_text.LINK}
     taken = nginx_text.taken_name(others, plan.site.names, plan.site.ports)
