@@ -138,7 +138,8 @@ def test_a_certificate_that_signs_itself_is_vouched_for_by_nobody(
     assert "signed by itself" in seen.unasked["chain"]
     assert seen.problems == {}
     assert "names" in look(https=serve("itself"), authority="", names=["other.example.org"]).problems
-    # It is its own authority where that is asked for.
+    # Nobody vouches for it where somebody should, and it is its own authority where that is asked for.
+    assert "chain" in look(https=serve("itself"), authority=(certificates / "theirs.pem").read_text()).problems
     assert look(https=serve("itself"), authority=(certificates / "itself.pem").read_text()) == nginx_front.Seen()
 
 

@@ -60,6 +60,7 @@ VALUES: dict[str, tuple[dict[str, object], str]] = {
         "",
     ),
     "everything-behind-one": (sites(site("/")), ""),
+    "loopback": ({"nginx_proxy_server_names": ["rig", "localhost", "127.0.0.1", "::1"]}, ""),
     "nothing": ({}, ""),
 }
 
@@ -116,7 +117,8 @@ def test_a_good_value_passes(run: dict[str, dict[str, str]], name: str) -> None:
 def test_addresses_make_the_front_the_default_and_loopback_does_not(run: dict[str, dict[str, str]]) -> None:
     assert "server_name 192.0.2.1 [2001:db8::1] rig-1.example.org my_rig;" in run["good"]["text"]
     assert "listen 443 ssl default_server;" in run["good"]["text"]
-    assert "default_server" not in run["nothing"]["text"]
+    assert "server_name rig localhost 127.0.0.1 [::1];" in run["loopback"]["text"]
+    assert "default_server" not in run["loopback"]["text"]
 
 
 def test_a_sites_own_list_replaces_the_common_one(run: dict[str, dict[str, str]]) -> None:
