@@ -9,15 +9,25 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from benchmarks import contenders, damages, first_provision, fleet, no_change, start_up
-from benchmarks.contenders import Peers
+from benchmarks import (
+    contenders,
+    damages,
+    first_provision,
+    fleet,
+    hosts,
+    no_change,
+    notebook,
+    security,
+    start_up,
+    wrapper,
+)
 from benchmarks.end_state import EndState, capture
 from benchmarks.estate import Estate, Host, open_estate
 from benchmarks.result import Figure, machine, table
 from dlhost.errors import DlhostError
 
 # The damages come last: who knows whether their host is repaired.
-FIGURES = ("start-up", "no-change", "first-provision", "fleet", "damages")
+FIGURES = ("start-up", "first-provision", "notebook", "wrapper", "security", "no-change", "fleet", "damages")
 
 
 def main() -> None:
@@ -47,41 +57,33 @@ def _measure(options: argparse.Namespace) -> Iterator[Figure]:
         return
     with open_estate(options.debian) as estate:
         _say("Provisioning a reference host.")
-        state = _reference(estate)
+        host, state = _reference(estate)
         if "first-provision" in chosen:
             yield from first_provision.measure(estate, state, options.slow_rounds)
-        if {*chosen} <= {"start-up", "first-provision"}:
-            return
-        _say("Bringing one host to where no contender changes anything.")
-        host = _common_host(estate, state)
-        if "no-change" in chosen:
-            yield from no_change.measure(estate, host, state, options.rounds, [0, *options.rtt_ms])
-        if "fleet" in chosen:
-            yield from fleet.measure(estate, host, state, options.slow_rounds, options.hosts)
-        if "damages" in chosen:
-            yield from damages.measure(estate, host, state)
+        if "notebook" in chosen:
+            yield from notebook.measure(estate, state, options.slow_rounds)
+        if "wrapper" in chosen:
+            yield from wrapper.measure(estate, state, options.slow_rounds)
+        if "security" in chosen:
+            yield from security.measure(host)
+        if {"no-change", "fleet", "damages"} & {*chosen}:
+            _say("Bringing one host for each contender to where it changes nothing.")
+            settled = hosts.settle(estate, host, state)
+            if "no-change" in chosen:
+                yield from no_change.measure(estate, settled, state, options.rounds, [0, *options.rtt_ms])
+            if "fleet" in chosen:
+                yield from fleet.measure(estate, settled, state, options.slow_rounds, options.hosts)
+            if "damages" in chosen:
+                yield from damages.measure(estate, settled, state)
 
 
-def _reference(estate: Estate) -> EndState:
+def _reference(estate: Estate) -> tuple[Host, EndState]:
+    """The host that dlhost makes, and what is to be had on all others."""
     host = estate.host()
     contenders.dlhost("provision", estate.inventory(host))
     state = capture(host.container)
-    first_provision.require(state, host, "dlhost")
-    estate.discard(host)
-    return state
-
-
-def _common_host(estate: Estate, state: EndState) -> Host:
-    """A host that the peer's tasks made; pyinfra proves on another that it does the whole work too."""
-    other = estate.host()
-    Peers.of(estate.inventory(other), state).pyinfra()
-    first_provision.require(state, other, "pyinfra")
-    estate.discard(other)
-    host = estate.host()
-    Peers.of(estate.inventory(host), state).tasks()
-    first_provision.require(state, host, "The peer's tasks")
-    no_change.settle(estate, host, state)
-    return host
+    state.require(host.container, "dlhost")
+    return host, state
 
 
 def _options() -> argparse.Namespace:

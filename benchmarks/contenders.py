@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.end_state import EndState
+from benchmarks.end_state import USER, EndState
 from benchmarks.estate import Host, Inventory
 from dlhost.adapters.ansible_env import isolated_environment
 from dlhost.adapters.content import SITE
@@ -99,7 +99,7 @@ def ssh(host: Host, inventory: Inventory) -> list[str]:
         "UserKnownHostsFile": inventory.known_hosts,
     }
     words = [word for name, value in options.items() for word in ("-o", f"{name}={value}")]
-    return ["ssh", "-F", "none", *words, f"{host.user}@{host.address}"]
+    return ["ssh", "-F", "none", *words, f"{USER}@{host.address}"]
 
 
 def run(

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from benchmarks import contenders
 from benchmarks.contenders import Peers
-from benchmarks.end_state import EndState
+from benchmarks.end_state import ENVIRONMENT, JUPYTER, TLS_CERTIFICATE, TLS_KEY, USER, EndState
 from benchmarks.estate import Estate, Host
+from benchmarks.hosts import Hosts
 from benchmarks.result import Figure
 from dlhost.adapters.container import execute
 
@@ -49,8 +50,12 @@ def _deleted(path: str, *also_named: str) -> Damage:
     return Damage(f"deleted {path}", f"rm {path}", (path, *also_named), f"test ! -e {path}")
 
 
-CERTIFICATE = "/usr/local/share/ca-certificates/dlhost-benchmark.crt"
-# Modes, drop-ins, masked units, removed packages, edited configuration, deleted files: what the roles own of them.
+AUTHORITY = "/usr/local/share/ca-certificates/dlhost-benchmark.crt"
+# A host's own pip need not be in the environment: this one comes with python3-venv.
+PIP = f"{ENVIRONMENT}/bin/python $(ls /usr/share/python-wheels/pip-*.whl)/pip"
+WHEEL_FILE = f"{ENVIRONMENT}/lib/python3*/site-packages/tornado/web.py"
+# Modes, drop-ins, masked units, removed packages, edited configuration, deleted files, a damaged environment of Python:
+# what the roles own of them.
 DAMAGES = (
     _mode("/etc/needrestart/conf.d/90-dlhost.conf", "600"),
     _mode("/etc/ssh/sshd_config.d/00-dlhost.conf", "666"),
@@ -70,10 +75,10 @@ DAMAGES = (
     ),
     _unit("disabled", "systemctl disable ssh", "ssh.service", "disabled", "Enable the server"),
     Damage(
-        "replaced certificate",
-        f"cp /etc/ssl/certs/ISRG_Root_X1.pem {CERTIFICATE} && update-ca-certificates",
-        (CERTIFICATE,),
-        f"cmp -s /etc/ssl/certs/ISRG_Root_X1.pem {CERTIFICATE}",
+        "replaced authority",
+        f"cp /etc/ssl/certs/ISRG_Root_X1.pem {AUTHORITY} && update-ca-certificates",
+        (AUTHORITY,),
+        f"cmp -s /etc/ssl/certs/ISRG_Root_X1.pem {AUTHORITY}",
     ),
     Damage("deleted group dlusers", "groupdel dlusers", ("dlusers", "Create the group"), "! getent group dlusers"),
     Damage(
@@ -82,19 +87,43 @@ DAMAGES = (
         ("time zone",),
         "readlink /etc/localtime | grep -q UTC",
     ),
+    Damage("deleted file of a wheel", f"rm {WHEEL_FILE}", ("tornado/web.py",), f"! ls {WHEEL_FILE}"),
+    Damage(
+        "pip uninstall ipywidgets",
+        f"{PIP} -q uninstall --yes ipywidgets",
+        ("ipywidgets",),
+        f"! {ENVIRONMENT}/bin/python -c 'import ipywidgets'",
+    ),
+    _edited("/etc/nginx/sites-available/dlhost.conf", "# edited"),
+    Damage(
+        "replaced certificate",
+        "openssl req -x509 -newkey rsa:2048 -noenc -days 30 -subj /CN=stranger "
+        f"-keyout {TLS_KEY} -out {TLS_CERTIFICATE}",
+        ("CN=stranger", "Certificate | Sign"),
+        f"openssl x509 -in {TLS_CERTIFICATE} -noout -subject | grep -q stranger",
+    ),
+    Damage(
+        f"stopped and masked {JUPYTER}",
+        f"systemctl mask --now {JUPYTER}",
+        (JUPYTER, "Jupyter | Run it"),
+        f"! systemctl is-active --quiet {JUPYTER}",
+    ),
+    _mode(f"/etc/dlhost/jupyter/{USER}/jupyter_server_config.py", "644"),
 )
 
 
-def measure(estate: Estate, host: Host, state: EndState) -> Iterator[Figure]:
-    """All damages at once, for dlhost and then for the peer's tasks."""
+def measure(estate: Estate, hosts: Hosts, state: EndState) -> Iterator[Figure]:
+    """All damages at once, for dlhost and then for the peer's tasks, each on its own host."""
+    host = hosts.dlhost
     inventory = estate.inventory(host)
-    peers = Peers.of(inventory, state)
     _damage(host)
     report = contenders.dlhost("drift", inventory, expect=(3,)).output
     yield _count("damages named by `dlhost drift`", _unnamed(report), True)
     contenders.dlhost("provision", inventory, expect=(0, 1))
     yield _count("damages repaired by one `dlhost provision`", _still_there(host), True)
 
+    host = hosts.peer
+    peers = Peers.of(estate.inventory(host), state)
     _damage(host)
     tasks = peers.tasks("--check", "--diff", expect=(0, 2)).output.split("\nTASK [")
     said = "\n".join(task for task in tasks if "changed: [" in task)

@@ -6,7 +6,7 @@ import contextlib
 import datetime
 import os
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -17,23 +17,33 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from benchmarks.end_state import TIMEZONE
+from benchmarks.end_state import NAMES, TIMEZONE, USER
 from dlhost.adapters import container as engine
-from dlhost.adapters import inventory_source, openssh
-from dlhost.operations.init import write
-from dlhost.values.new_inventory import NewInventory, Profile
+from dlhost.adapters import inventory_source, inventory_writer, openssh
+from dlhost.operations.init import CA, new_ca, write
+from dlhost.operations.secrets import set_secret
+from dlhost.values.new_inventory import GROUPS, NewInventory, Profile
 
 if TYPE_CHECKING:
     from docker import DockerClient
     from docker.models.containers import Container
 
 PREFIX = "dlhost-bench"
-USER = "rig"
-# Official images come without package lists; those of an image made here may be of any age.
+# Official images come without package lists; those of an image made here may be of any age. Unlike a machine's, their
+# apt throws packages away once they are installed.
 # Directories that every contender would have to make are there, so that no peer needs a task more for them.
 BARE = """
+rm -f /etc/apt/apt.conf.d/docker-clean
 rm -rf /var/lib/apt/lists/* /var/cache/apt/*.bin /var/lib/apt/periodic/*
 mkdir -p /etc/needrestart/conf.d /etc/systemd/timesyncd.conf.d
+"""
+# Where this machine's network signs for others, an index is reached with its authorities only; no contender's work.
+TRUST = """
+for certificate in "$@"; do
+    number=$((${number:-0} + 1))
+    printf %s "$certificate" > /usr/local/share/ca-certificates/machine-$number.crt
+done
+update-ca-certificates
 """
 
 
@@ -44,7 +54,6 @@ class Host:
     name: str
     address: str
     port: int
-    user: str
     host_keys: tuple[str, ...]
     container: Container
 
@@ -71,6 +80,9 @@ class Estate:
         self._client = client
         self._image = image
         self._settings = _settings()
+        # A copied host keeps its certificate and password, so they are every inventory's.
+        self.authority = new_ca(PREFIX)
+        self.password = inventory_writer.new_password()
         self._public = ""
         self._numbers = count(1)
         self._started: list[str] = []
@@ -82,16 +94,14 @@ class Estate:
 
     def host(self, snapshot: str = "") -> Host:
         """A new host, bare or like the one that the snapshot was taken of."""
-        number = next(self._numbers)
-        name = f"{PREFIX}-{os.getpid()}-{number}"
+        name = f"{PREFIX}-{os.getpid()}-{next(self._numbers)}"
         self._started.append(name)
-        # A snapshot has the first account already.
-        user = f"{USER}{number}" if snapshot else USER
-        started = engine.start(self._client, name, snapshot or self._image, user, self._public, publish=False)
+        started = engine.start(self._client, name, snapshot or self._image, USER, self._public, publish=False)
         container = self._client.containers.get(name)
         if not snapshot:
             engine.execute(container, BARE)
-        return Host(name, started.address, started.port, user, started.host_keys, container)
+            engine.execute(container, TRUST, *(each["pem"] for each in engine.trusted_by_this_machine()[0]))
+        return Host(name, started.address, started.port, started.host_keys, container)
 
     def snapshot(self, host: Host) -> str:
         """An image of the host as it is now."""
@@ -99,13 +109,19 @@ class Estate:
         self._images.append(str(image.id))
         return str(image.id)
 
-    def inventory(self, *hosts: Host) -> Inventory:
-        """An inventory begun as `dlhost init` does, then given all hosts; and the same for the peers."""
+    def inventory(self, *hosts: Host, settings: Mapping[str, object] | None = None) -> Inventory:
+        """An inventory begun as `dlhost init` does, then given all hosts; and the same for the peers.
+
+        `settings` are variables on top of the benchmark's own.
+        """
         name = f"bench{next(self._numbers)}"
         first = hosts[0]
-        new = NewInventory(name, first.address, USER, profile=Profile.CPU_ONLY, settings=self._settings)
+        chosen = self._settings | dict(settings or {})
+        new = NewInventory(name, first.address, USER, profile=Profile.CPU_ONLY, settings=chosen)
         location = inventory_source.own_location(name)
-        begun = write(location, new, first.host_keys)
+        begun = write(location, new, first.host_keys, {CA: self.authority.certificate})
+        for variable, secret in {"tls_ca_key": self.authority.key, "jupyter_password": self.password}.items():
+            set_secret(name, variable, secret, None)
         own_keys = location.path / ".ssh" / "known_hosts"
         own_keys.write_text(_known_hosts((host.name, host) for host in hosts))
         _write_hosts(location.path / "hosts.yml", {host.name: self._variables(host, own_keys) for host in hosts})
@@ -151,7 +167,7 @@ class Estate:
         return {
             "ansible_host": host.address,
             "ansible_port": host.port,
-            "ansible_user": host.user,
+            "ansible_user": USER,
             "ansible_ssh_private_key_file": str(self.key_file),
             "ansible_ssh_common_args": f"-o UserKnownHostsFile={known_hosts} -o HostKeyAlias={host.name}",
         }
@@ -160,7 +176,7 @@ class Estate:
         return {
             "ssh_hostname": host.address,
             "ssh_port": host.port,
-            "ssh_user": host.user,
+            "ssh_user": USER,
             "ssh_key": str(self.key_file),
             "ssh_known_hosts_file": str(known_hosts),
             "ssh_strict_host_key_checking": "yes",
@@ -189,7 +205,7 @@ def open_estate(release: str) -> Iterator[Estate]:
 
 
 def _settings() -> dict[str, object]:
-    """Role variables that make both roles do all of their work."""
+    """Role variables that make every role do all of its work."""
     return {
         "system_ca_certificates": [{"name": "benchmark", "pem": _certificate()}],
         "system_ntp_servers": ["ntp.example.org"],
@@ -197,6 +213,7 @@ def _settings() -> dict[str, object]:
         "ssh_hardening_match_users": [{"name": USER, "x11": True, "tcp_forwarding": "yes"}],
         # pyinfra's SSH library knows no post-quantum key exchange.
         "ssh_hardening_crypto": "compatible",
+        "tls_names": [*NAMES],
     }
 
 
@@ -227,4 +244,5 @@ def _as_known(address: str, port: int) -> str:
 
 
 def _write_hosts(path: Path, hosts: dict[str, dict[str, Any]]) -> None:
-    path.write_text(yaml.safe_dump({"all": {"hosts": hosts}}))
+    groups = {group: {"hosts": dict.fromkeys(hosts)} for group in GROUPS[Profile.CPU_ONLY]}
+    path.write_text(yaml.safe_dump({"all": {"hosts": hosts, "children": groups}}))

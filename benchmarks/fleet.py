@@ -1,4 +1,4 @@
-"""Several hosts at once: what each costs the controller, and what the wrapper adds to a run of some length."""
+"""Several hosts at once: what each costs the controller, and what the wrapper adds to a run without changes."""
 
 from __future__ import annotations
 
@@ -11,54 +11,52 @@ from benchmarks import contenders
 from benchmarks.contenders import Peers, Ran
 from benchmarks.end_state import EndState
 from benchmarks.estate import Estate, Host, Inventory
-from benchmarks.no_change import require_unchanged
-from benchmarks.relay import far_away
+from benchmarks.hosts import Hosts, require_unchanged
 from benchmarks.result import Figure, in_turn, ratio
 
-# The wrapper is held to its target on runs of at least this length.
-LONG_RUN_S = 7.0
-RTTS_MS = (0, 100, 300)
+# On more hosts than that, what the wrapper adds is not seen any more.
+FEW = 5
 
 
-def measure(estate: Estate, host: Host, state: EndState, rounds: int, sizes: Sequence[int]) -> Iterator[Figure]:
-    """On copies of a host on which no contender changes anything."""
-    snapshot = estate.snapshot(host)
-    hosts = [estate.host(snapshot) for _ in range(max(sizes))]
-    inventories = {size: estate.inventory(*hosts[:size]) for size in sizes}
-    cpu: dict[str, list[float]] = {"dlhost": [], "peer": []}
-    for inventory in inventories.values():
-        cpu["dlhost"].append(cpu_seconds(partial(contenders.dlhost, "provision", inventory)))
-        cpu["peer"].append(cpu_seconds(Peers.of(inventory, state).tasks))
-    margins = {name: statistics.linear_regression(sizes, spent).slope for name, spent in cpu.items()}
-    yield ratio(
-        "controller CPU for one host more: dlhost / peer's tasks", margins["dlhost"], margins["peer"], unit="CPU-s"
+def measure(estate: Estate, hosts: Hosts, state: EndState, rounds: int, sizes: Sequence[int]) -> Iterator[Figure]:
+    """On copies of a host on which the contender changes nothing."""
+    fleet = _copies(estate, hosts.dlhost, state, max(sizes))
+    inventories = {size: estate.inventory(*fleet[:size]) for size in sizes}
+    ours = _margin({size: partial(contenders.dlhost, "provision", each) for size, each in inventories.items()})
+    added = [_wrapper(size, inventory, rounds) for size, inventory in inventories.items() if size <= FEW]
+    estate.discard(*fleet)
+
+    fleet = _copies(estate, hosts.peer, state, max(sizes))
+    theirs = _margin({size: Peers.of(estate.inventory(*fleet[:size]), state).tasks for size in sizes})
+    estate.discard(*fleet)
+
+    yield ratio("controller CPU for one host more: dlhost / peer's tasks", ours, theirs, unit="CPU-s")
+    yield from added
+
+
+def _copies(estate: Estate, host: Host, state: EndState, number: int) -> list[Host]:
+    image = estate.snapshot(host)
+    copies = [estate.host(image) for _ in range(number)]
+    for copy in copies:
+        state.await_front(copy.container)
+    return copies
+
+
+def _margin(runs: dict[int, Callable[[], Ran]]) -> float:
+    """CPU seconds that one host more costs the controller."""
+    return statistics.linear_regression([*runs], [cpu_seconds(run) for run in runs.values()]).slope
+
+
+def _wrapper(size: int, inventory: Inventory, rounds: int) -> Figure:
+    seconds = in_turn(
+        {
+            "wrapper": lambda: require_unchanged(contenders.dlhost("provision", inventory)),
+            "alone": lambda: require_unchanged(contenders.site(inventory)),
+        },
+        rounds,
     )
-
-    yield wrapper(estate, hosts, rounds)
-    estate.discard(*hosts)
-
-
-def wrapper(estate: Estate, hosts: Sequence[Host], rounds: int) -> Figure:
-    """On the nearest hosts whose run is long enough."""
-    for rtt_ms in RTTS_MS:
-        with far_away(hosts, rtt_ms) as seen:
-            inventory = estate.inventory(*seen)
-            contestants = {"wrapper": _provision(inventory), "alone": _play(inventory)}
-            if in_turn(contestants, 1)["alone"] < LONG_RUN_S and rtt_ms < max(RTTS_MS):
-                continue
-            seconds = in_turn(contestants, rounds)
-            break
-    where = f"{len(hosts)} hosts, no change, RTT {rtt_ms} ms"
-    name = f"`dlhost provision` / `ansible-playbook dlhost.host.site`, {where}"
-    return ratio(name, seconds["wrapper"], seconds["alone"], 1.06 if seconds["alone"] >= LONG_RUN_S else None)
-
-
-def _provision(inventory: Inventory) -> Callable[[], None]:
-    return lambda: require_unchanged(contenders.dlhost("provision", inventory))
-
-
-def _play(inventory: Inventory) -> Callable[[], None]:
-    return lambda: require_unchanged(contenders.site(inventory))
+    hosts = "1 host" if size == 1 else f"{size} hosts"
+    return ratio(f"no change, {hosts}: `dlhost provision` / our playbook", seconds["wrapper"], seconds["alone"])
 
 
 def cpu_seconds(run: Callable[[], Ran]) -> float:
