@@ -14,7 +14,7 @@ from playwright.sync_api import BrowserContext, Page, Playwright, expect
 # Where CI and a developer look at what the browser saw.
 SCREENSHOTS = Path(__file__).parents[2] / ".cache" / "screenshots"
 # A loaded machine renders JupyterLab slowly.
-TIMEOUT_MS = 60_000
+TIMEOUT_MS = 120_000
 QUIET = (
     "--disable-background-networking",
     "--disable-component-update",
