@@ -2,7 +2,7 @@
 
 import sys
 
-from jupyter_session import Session, Trust
+import jupyter_session
 
 CELL = """
 import pathlib, time
@@ -13,6 +13,7 @@ while sign.exists():
     time.sleep(0.5)
 """
 
-session = Session(sys.argv[1], Trust())
+jupyter_session.TIMEOUT_S = 1800
+session = jupyter_session.Session(sys.argv[1], jupyter_session.Trust())
 assert session.log_in(sys.argv[2])
 session.compute(CELL)

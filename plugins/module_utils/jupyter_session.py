@@ -16,6 +16,7 @@ import os
 import socket
 import ssl
 import struct
+import time
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -215,15 +216,16 @@ class Websocket:
         masked = bytes(byte ^ mask[index % 4] for index, byte in enumerate(payload))
         self._stream.sendall(head + mask + masked)
 
-    def receive(self) -> str:
-        """The next message; pings are answered.
+    def receive(self, deadline: float) -> str:
+        """The next message, by that time.monotonic(); pings are answered.
 
         Raises:
-            SessionError: The server has closed the websocket, or says nothing for TIMEOUT_S.
+            SessionError: The server has closed the websocket, or says nothing.
         """
         message = b""
         try:
             while True:
+                self._stream.settimeout(max(0.01, deadline - time.monotonic()))
                 first, second = self._read(2)
                 size = second & 0x7F
                 if size > 125:
@@ -254,12 +256,14 @@ def _run_cell(websocket: Websocket, code: str) -> str:
     request = {"header": {**header, "msg_type": "execute_request"}, "parent_header": {}, "metadata": {}}
     message = {**request, "content": content, "channel": "shell", "buffers": []}
     websocket.send(json.dumps(message).encode())
-    printed = ""
+    printed, deadline = "", time.monotonic() + TIMEOUT_S
     while True:
-        message = json.loads(websocket.receive())
-        if message["parent_header"].get("msg_id") != header["msg_id"]:
+        answer = json.loads(websocket.receive(deadline))
+        if answer["content"].get("execution_state") in ("restarting", "dead"):
+            raise SessionError("the kernel died")
+        if answer["parent_header"].get("msg_id") != header["msg_id"]:
             continue
-        match message["msg_type"], message["content"]:
+        match answer["msg_type"], answer["content"]:
             case "stream", {"name": "stdout", "text": text}:
                 printed += text
             case "error", {"ename": name, "evalue": value}:

@@ -338,7 +338,8 @@ def converge(request: dict) -> dict[str, object]:
     result = plan.result()
     if left:
         result["dlhost_action_needed"] = (
-            f"{', '.join(left)}: not restarted. Run again when that has ended, or set jupyter_restart to force"
+            f"the restart of {', '.join(left)} was deferred; "
+            "run again when that has ended, or set jupyter_restart to force"
         )
     return result
 

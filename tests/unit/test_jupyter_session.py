@@ -7,12 +7,14 @@ import hashlib
 import json
 import struct
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, ClassVar
 
 import pytest
 
+from plugins.module_utils import jupyter_session
 from plugins.module_utils.jupyter_session import PRODUCT, Session, SessionError, Trust, try_out
 
 PASSWORD = "correct horse"  # noqa: S105
@@ -83,6 +85,12 @@ class Jupyter(BaseHTTPRequestHandler):
             self._send(0x8, b"")
         elif "breaks off" in self.faults:
             self.wfile.write(struct.pack("!BB", 0x81, 100))
+        elif "dies" in self.faults:
+            self._say({"parent_header": {}, "msg_type": "status", "content": {"execution_state": "restarting"}})
+        elif "says nothing" in self.faults:
+            for _ in range(20):
+                self._send(0x9, b"")
+                time.sleep(0.02)
         elif "fails" in self.faults:
             self._say({**parent, "msg_type": "error", "content": {"ename": "ValueError", "evalue": "no"}})
         else:
@@ -156,11 +164,16 @@ def test_only_the_guard_can_be_tried_without_the_password(url: str) -> None:
         ("no websocket", True, r"the server opens no websocket \(HTTP 200 OK\)"),
         ("closes", True, "the server closed the websocket"),
         ("breaks off", True, "the server closed the websocket"),
+        ("dies", True, "the kernel died"),
+        ("says nothing", True, "the websocket broke off: timed out"),
         ("fails", True, "the cell failed: ValueError: no"),
         ("not Jupyter", True, "is not answered by Jupyter"),
     ],
 )
-def test_what_a_server_does_instead_is_said(url: str, fault: str, guarded: bool, words: str) -> None:
+def test_what_a_server_does_instead_is_said(
+    url: str, monkeypatch: pytest.MonkeyPatch, fault: str, guarded: bool, words: str
+) -> None:
+    monkeypatch.setattr(jupyter_session, "TIMEOUT_S", 0.2 if fault == "says nothing" else 60)
     Jupyter.faults.add(fault)
     seen = try_out(url, PASSWORD, Trust())
     assert (seen["guarded"], seen["computes"]) == (guarded, False)
