@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 
 from ansible.errors import AnsibleActionFail
@@ -28,8 +27,7 @@ class ActionModule(ActionBase):
         if done["rc"] != 0:
             said = (done["stderr"] or done["stdout"]).strip()[-SHOWN_CHARACTERS:]
             raise AnsibleActionFail(f"The look at the host's GPUs ended with status {done['rc']}: {said}")
-        table = compatibility.load()
-        found = nvidia_facts.facts(done["stdout"], lambda device: dataclasses.asdict(table.card(device)))
+        found = nvidia_facts.facts(done["stdout"], compatibility.load().card)
         found["is_controller"] = _is_this_machine(found)
         return result | {"changed": False, "nvidia": found}
 

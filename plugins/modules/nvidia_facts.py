@@ -69,8 +69,8 @@ nvidia:
     gpus:
       description:
         - NVIDIA's display controllers on the PCI bus, in order of C(address). C(device_id) has four hexadecimal
-          digits, C(bound_driver) is empty where no kernel driver has the device. C(chip), C(architecture),
-          C(compute_capability) and C(known) are the compatibility table's.
+          digits, C(name) is the driver's and C(bound_driver) the kernel driver that has the device, if any. C(chip),
+          C(architecture), C(compute_capability) and C(known) are the compatibility table's.
       type: list
       elements: dict
     nouveau_loaded:

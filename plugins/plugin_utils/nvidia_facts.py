@@ -4,10 +4,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from shlex import quote
 from typing import Any
+
+from ansible_collections.dlhost.host.plugins.plugin_utils.compatibility import Card
 
 SCRIPT = Path(__file__).with_suffix(".sh")
 LINE = re.compile(r"^nvidia:([a-z_]+)=(.*?)\s*$", re.MULTILINE)
@@ -36,12 +38,12 @@ def script(sysfs: str = "/sys", units: Iterable[str] = (), candidates: Iterable[
     return head + SCRIPT.read_text(encoding="utf-8")
 
 
-def facts(printed: str, describe: Callable[[str], Mapping[str, Any]]) -> dict[str, Any]:
+def facts(printed: str, card: Callable[[str, str], Card]) -> dict[str, Any]:
     """What the script printed, as the value that module nvidia_facts documents.
 
     Args:
         printed: The script's standard output.
-        describe: What the compatibility table knows of a PCI device id: chip, architecture and so on.
+        card: The compatibility table's card with a PCI device id, and a name where the driver tells one.
     """
     said: dict[str, list[str]] = {}
     for name, value in LINE.findall(printed):
@@ -54,6 +56,9 @@ def facts(printed: str, describe: Callable[[str], Mapping[str, Any]]) -> dict[st
         return [value.split("|", width - 1) for value in said.get(name, []) if value.count("|") >= width - 1]
 
     native = f":{one('architecture')}"
+    smi = _smi(one("smi_path"), one("smi_status"), said.get("smi", []))
+    # The driver writes a PCI domain with eight digits, the kernel with four.
+    names = {gpu["pci_bus_id"][4:].lower(): gpu["name"] for gpu in smi["gpus"]}
     return {
         "platform": f"{one('distribution')}-{one('version')}",
         "distribution": one("distribution"),
@@ -65,8 +70,7 @@ def facts(printed: str, describe: Callable[[str], Mapping[str, Any]]) -> dict[st
         "uptime_s": int(one("uptime_s") or 0),
         "reboot_required": one("reboot_required") == "yes",
         "gpus": [
-            dict(describe(device)) | {"address": address, "device_id": device, "bound_driver": driver}
-            for address, device, driver in rows("gpu", 3)
+            _gpu(address, driver, card(device, names.get(address, ""))) for address, device, driver in rows("gpu", 3)
         ],
         "nouveau_loaded": one("nouveau_loaded") == "yes",
         "kernel": {
@@ -89,7 +93,7 @@ def facts(printed: str, describe: Callable[[str], Mapping[str, Any]]) -> dict[st
         },
         "dpkg_was_cut": one("dpkg_was_cut") == "yes",
         "user_space": one("user_space"),
-        "smi": _smi(one("smi_path"), one("smi_status"), said.get("smi", [])),
+        "smi": smi,
         "runfile": one("runfile"),
         "secure_boot": one("secure_boot") or "unsupported",
         "mok": {
@@ -102,6 +106,19 @@ def facts(printed: str, describe: Callable[[str], Mapping[str, Any]]) -> dict[st
         "sources": _sources(LINE.findall(printed)),
         "units": {unit: _unit(states) for unit, states in rows("unit", 2)},
         "candidates": _candidates(said.get("policy", [])),
+    }
+
+
+def _gpu(address: str, driver: str, card: Card) -> dict[str, Any]:
+    return {
+        "address": address,
+        "device_id": card.device_id,
+        "name": card.name,
+        "chip": card.chip,
+        "architecture": card.architecture.name,
+        "compute_capability": card.compute_capability,
+        "known": card.known,
+        "bound_driver": driver,
     }
 
 

@@ -9,15 +9,9 @@ from typing import Any
 
 import pytest
 
-from plugins.plugin_utils.nvidia_facts import facts, script
-
-CHIPS = {"1b81": "GP104", "2901": "GB100"}
+from tests.unit.python_environments import plugin
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the script looks at a Linux host")
-
-
-def described(device: str) -> dict[str, Any]:
-    return {"chip": CHIPS.get(device, ""), "known": device in CHIPS}
 
 
 def device(sysfs: Path, address: str, vendor: str, class_: str, device_id: str, driver: str = "") -> None:
@@ -33,11 +27,15 @@ def device(sysfs: Path, address: str, vendor: str, class_: str, device_id: str, 
 
 
 def look(sysfs: Path, **asked_for: list[str]) -> dict[str, Any]:
-    done = subprocess.run(
-        ["/bin/sh", "-s"], input=script(str(sysfs), **asked_for), capture_output=True, text=True, check=True
-    )
+    script = plugin("plugin_utils.nvidia_facts").script(str(sysfs), **asked_for)
+    done = subprocess.run(["/bin/sh", "-s"], input=script, capture_output=True, text=True, check=True)
     assert done.stderr == ""
-    found: dict[str, Any] = facts(done.stdout, described)
+    return facts(done.stdout)
+
+
+def facts(printed: str) -> dict[str, Any]:
+    table = plugin("plugin_utils.compatibility").load()
+    found: dict[str, Any] = plugin("plugin_utils.nvidia_facts").facts(printed, table.card)
     return found
 
 
@@ -155,13 +153,16 @@ def test_packages_of_this_architecture_have_no_suffix() -> None:
 
 
 def test_an_nvidia_smi_that_answers() -> None:
-    smi = said(
+    found = said(
         "smi_path=/usr/bin/nvidia-smi",
         "smi_status=0",
+        "gpu=0000:01:00.0|1b81|nvidia",
         "smi=0, GPU-8f6d, NVIDIA GeForce GTX 1070, 00000000:01:00.0, 580.95.05, 8192",
         "smi=1, GPU-1a2b, NVIDIA GeForce GTX 1070, 00000000:02:00.0, 580.95.05, [N/A]",
-    )["smi"]
+    )
+    smi = found["smi"]
     assert smi["ran"]
+    assert found["gpus"][0]["name"] == "NVIDIA GeForce GTX 1070"
     assert smi["driver_version"] == "580.95.05"
     assert [gpu["memory_total_mib"] for gpu in smi["gpus"]] == ["8192", "[N/A]"]
 
@@ -238,5 +239,4 @@ def test_who_holds_a_gpu_and_what_is_free() -> None:
 
 
 def said(*lines: str) -> dict[str, Any]:
-    found: dict[str, Any] = facts("".join(f"nvidia:{line}\n" for line in lines), described)
-    return found
+    return facts("".join(f"nvidia:{line}\n" for line in lines))
