@@ -10,7 +10,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -18,6 +18,8 @@ from dlhost.adapters import container as engine
 
 ROOT = Path(__file__).parents[2]
 USER = "rig"
+# The second user of a workspace.
+OTHER = "ada"
 
 
 @dataclass
@@ -88,6 +90,14 @@ class Host:
             timeout=60,
             check=False,
             env={**os.environ, "DISPLAY": display},
+        )
+
+    def files(self) -> str:
+        """Every file of the host that a run could have a reason to change, with its rights and times."""
+        return self.execute(
+            "find /etc /usr /opt /root /home /var/lib /srv -xdev -type f -newer /etc/hostname "
+            "! -path '/var/lib/systemd/*' ! -path '*/.ansible/*' -printf '%p %m %u %T@\\n' | sort;"
+            "find /root /home -name '.ansible*' | sort"
         )
 
     def restart(self) -> None:
@@ -171,6 +181,12 @@ def make_host(collections: Path) -> Iterator[Callable[..., Host]]:
 @pytest.fixture(scope="module")
 def module_host(collections: Path) -> Iterator[Callable[..., Host]]:
     """The same for a host that the tests of a module share."""
+    yield from _factory(collections)
+
+
+@pytest.fixture(scope="session")
+def session_host(collections: Path) -> Iterator[Callable[..., Host]]:
+    """The same for a host that all tests share."""
     yield from _factory(collections)
 
 
@@ -330,3 +346,50 @@ def provisioned_image(collections: Path, program: Path) -> Iterator[str]:
         client.images.remove(image, force=True)
     finally:
         engine.remove(client, name)
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """A provisioned host with two users, and what its owner knows of it."""
+
+    host: Host
+    dlhost: Installed
+    authority: Path
+    password: str
+
+    inventory: ClassVar[str] = "rig"
+
+    def set(self, **variables: object) -> None:
+        """What the inventory says besides what every test wants."""
+        certificates, _ = engine.trusted_by_this_machine()
+        common = {"jupyter_users": [{"name": USER}, {"name": OTHER}], "system_ca_certificates": certificates}
+        directory = self.dlhost.inventories / self.inventory / "group_vars" / "all"
+        (directory / "test.yml").write_text(json.dumps({**common, **variables}))
+
+    def url(self, user: str) -> str:
+        """Where the user's Jupyter is, as `dlhost open` says."""
+        done = self.dlhost.run("open", "jupyter", "-i", self.inventory, "--user", user, "--print")
+        assert done.returncode == 0, done.stderr
+        return done.stdout.strip()
+
+    def require(self, code: int, *command: str) -> str:
+        """What a command says about the inventory, and that it ends with this exit code."""
+        done = self.dlhost.run(*command, "-i", self.inventory)
+        assert done.returncode == code, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+
+@pytest.fixture(scope="session")
+def workspace(program: Path, session_host: Callable[..., Host], tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    """One for all tests: what one of them does to it, it undoes."""
+    dlhost = Installed(program, tmp_path_factory.mktemp("owner"))
+    host = session_host("13")
+    host.execute(f"useradd --create-home --shell /bin/bash {OTHER}")
+    dlhost.begin(Workspace.inventory, host, workspace=True)
+    authority = dlhost.home / "ca.crt"
+    password = dlhost.run("secrets", "show", "-i", Workspace.inventory, "jupyter_password").stdout.strip()
+    workspace = Workspace(host, dlhost, authority, password)
+    workspace.require(0, "ca", "export", str(authority))
+    workspace.set()
+    workspace.require(0, "provision", "--yes")
+    return workspace

@@ -3,64 +3,23 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import re
 import ssl
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Error, Playwright, expect, sync_playwright
 
-from dlhost.adapters import container as engine
 from tests.e2e.browser import Lab, browser, picture
-from tests.e2e.conftest import USER, Host, Installed
+from tests.e2e.conftest import OTHER, USER, Workspace
 
 pytestmark = pytest.mark.e2e
 
-INVENTORY = "rig"
-OTHER = "ada"
 UPLOAD_MIB = 200
-
-
-@dataclass(frozen=True)
-class Workspace:
-    """A provisioned host with two users, and what its owner knows of it."""
-
-    host: Host
-    dlhost: Installed
-    authority: Path
-    password: str
-
-    def url(self, user: str) -> str:
-        """Where the user's Jupyter is, as `dlhost open` says."""
-        done = self.dlhost.run("open", "jupyter", "-i", INVENTORY, "--user", user, "--print")
-        assert done.returncode == 0, done.stderr
-        return done.stdout.strip()
-
-
-@pytest.fixture(scope="module")
-def workspace(
-    program: Path, module_host: Callable[..., Host], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Workspace]:
-    home = tmp_path_factory.mktemp("owner")
-    dlhost = Installed(program, home)
-    host = module_host("13")
-    host.execute(f"useradd --create-home --shell /bin/bash {OTHER}")
-    dlhost.begin(INVENTORY, host, workspace=True)
-    certificates, _ = engine.trusted_by_this_machine()
-    settings = {"jupyter_users": [{"name": USER}, {"name": OTHER}], "system_ca_certificates": certificates}
-    (dlhost.inventories / INVENTORY / "group_vars" / "all" / "test.yml").write_text(json.dumps(settings))
-    done = dlhost.run("provision", "-i", INVENTORY, "--yes")
-    assert done.returncode == 0, done.stdout + done.stderr
-    authority = home / "ca.crt"
-    assert dlhost.run("ca", "export", "-i", INVENTORY, str(authority)).returncode == 0
-    password = dlhost.run("secrets", "show", "-i", INVENTORY, "jupyter_password").stdout.strip()
-    yield Workspace(host, dlhost, authority, password)
 
 
 @pytest.fixture(scope="module")

@@ -46,10 +46,10 @@ def test_provisioned_damaged_found_out_repaired(
     assert verified["hosts"][0]["count"]["pass"] >= 15
 
     host.execute("; ".join(command for command, _ in DAMAGES.values()))
-    before = _files(host)
+    before = host.files()
     found = dlhost.run("drift", "-i", "home-rig")
     assert found.returncode == 3, found.stdout + found.stderr
-    assert _files(host) == before, "drift changed the host"
+    assert host.files() == before, "drift changed the host"
     for trace in ("00-dlhost.conf", "MaxAuthTries 99", "90dlhost", "90-dlhost.conf", "tmux", "timesyncd", "group"):
         assert trace in found.stdout, f"drift does not name {trace}:\n{found.stdout}"
     assert dlhost.run("verify", "-i", "home-rig").returncode == 7
@@ -74,12 +74,3 @@ def test_each_damage_is_found_and_repaired_alone(
     assert {name for name, status in statuses.items() if status != "in sync"} == {role}
     assert dlhost.run("provision", "-i", "rig").returncode == 0
     assert dlhost.document("drift", "-i", "rig")["exit_code"] == 0
-
-
-def _files(host: Host) -> str:
-    """Every file of the host that a run could have a reason to change, with its times and content."""
-    return host.execute(
-        "find /etc /usr /opt /root /home /var/lib /srv -xdev -type f -newer /etc/hostname "
-        "! -path '/var/lib/systemd/*' ! -path '*/.ansible/*' -printf '%p %m %u %T@\\n' | sort;"
-        "find /root /home -name '.ansible*' | sort"
-    )

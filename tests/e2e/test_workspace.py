@@ -1,0 +1,57 @@
+"""A workspace behind its front, away from any browser: damaged, found out, repaired; and what its owner may choose."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.e2e.conftest import OTHER, USER, Workspace
+
+pytestmark = pytest.mark.e2e
+
+# What breaks, how, and the words of the report that name it.
+DAMAGES = {
+    "edited front": (
+        "sed -i 's/TLSv1.2 TLSv1.3/TLSv1 TLSv1.2/' /etc/nginx/sites-available/dlhost.conf",
+        "TLSv1 TLSv1.2",
+    ),
+    "edited Jupyter configuration": (
+        f"sed -i 's/password_required = True/password_required = False/' "
+        f"/etc/dlhost/jupyter/{USER}/jupyter_server_config.py",
+        "password_required = False",
+    ),
+    "replaced key and certificate": (
+        "openssl req -x509 -newkey rsa:2048 -noenc -days 30 -subj /CN=stranger -addext subjectAltName=DNS:rig "
+        "-keyout /etc/dlhost/tls/key.pem -out /etc/dlhost/tls/cert.pem 2>/dev/null; systemctl reload nginx.service",
+        "it was not signed by tls_ca_certificate",
+    ),
+    "deleted file of a wheel": (
+        "rm /opt/dlhost/jupyter/lib/python3*/site-packages/jupyterlab/commands.py",
+        "jupyterlab/commands.py",
+    ),
+    "uninstalled package": (
+        "/opt/dlhost/jupyter/bin/python -m ensurepip >/dev/null;"
+        "/opt/dlhost/jupyter/bin/python -m pip uninstall --quiet --yes argon2-cffi 2>/dev/null",
+        "argon2_cffi 25",
+    ),
+    "masked server": (
+        f"systemctl mask --quiet --now dlhost-jupyter@{OTHER}.service",
+        f"dlhost-jupyter@{OTHER}.service is masked",
+    ),
+    "masked front": ("systemctl mask --quiet --now nginx.service", "nginx.service is masked"),
+    "changed mode": ("chmod 0666 /etc/systemd/system/dlhost-jupyter@.service", "dlhost-jupyter@.service (is)"),
+}
+
+
+def test_every_damage_is_found_by_one_look_and_repaired_by_one_run(workspace: Workspace) -> None:
+    workspace.require(0, "drift")
+    workspace.host.execute("; ".join(command for command, _words in DAMAGES.values()))
+    before = workspace.host.files()
+
+    found = workspace.require(3, "drift")
+    assert workspace.host.files() == before, "drift changed the host"
+    assert [name for name, (_command, words) in DAMAGES.items() if words not in found] == [], found
+    workspace.require(7, "verify")
+
+    workspace.require(0, "provision")
+    workspace.require(0, "drift")
+    workspace.require(0, "verify")
