@@ -78,6 +78,8 @@ def facts(printed: str, card: Callable[[str, str], Card]) -> dict[str, Any]:
             "installed": said.get("kernel", []),
             "newest": said.get("kernel", [""])[-1],
             "headers": said.get("headers", []),
+            "packages": dict(rows("kernel_package", 2)),
+            "stale_initramfs": said.get("stale_initramfs", []),
         },
         "dkms": _dkms(said.get("dkms", [])),
         "module": _loaded(one("loaded"))

@@ -44,6 +44,13 @@ for modules in /lib/modules/*; do
   [ ! -d "$modules/build" ] || say headers "$release"
 done
 for release in $installed; do echo "$release"; done | sort -V | each kernel
+dpkg-query --show --showformat='${Package}|${Version}|${db:Status-Status}\n' 'linux-image-*' 'linux-headers-*' 2>/dev/null |
+  sed -n 's/|installed$//p' | each kernel_package
+# The kernel reads modprobe.d(5) from there before it sees the disk.
+written=/etc/modprobe.d/dlhost-nouveau.conf
+if [ -e "$written" ]; then
+  find /boot -maxdepth 1 -name 'initrd.img-*' ! -newer "$written" 2>/dev/null | sed 's|.*/initrd.img-||' | each stale_initramfs
+fi
 
 first_line_of /proc/driver/nvidia/version | each loaded
 if has modinfo; then
