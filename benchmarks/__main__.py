@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
@@ -33,6 +34,8 @@ FIGURES = ("start-up", "first-provision", "notebook", "wrapper", "security", "no
 def main() -> None:
     """Measure what was asked for; exit code 1 where a target is missed."""
     options = _options()
+    # Ended by another program, it still removes its hosts.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     figures: list[Figure] = []
     try:
         for figure in _measure(options):
