@@ -66,14 +66,36 @@ def probe_all(hosts: Iterable[Host], control_path_dir: Path) -> list[Probe]:
 
 def probe(host: Host, control_path_dir: Path) -> Probe:
     """Look at one host. Where its own port is closed, the port its inventory wants SSH moved to is tried too."""
-    found = _probe_once(host.name, host.connection, control_path_dir)
-    if found.contact is not Contact.UNREACHABLE:
-        return found
+    answer = ask(host, control_path_dir, PROBE.read_text(), PROBE_TIMEOUT_S)
+    if answer.contact is not Contact.REACHED:
+        return Probe(host.name, answer.contact, answer.error)
+    facts = dict(line.split("=", 1) for line in answer.printed.splitlines() if "=" in line)
+    return Probe(host.name, Contact.REACHED, sudo=facts.get("sudo", ""), port=answer.port, facts=facts)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a script printed on a host; `port` is the one that answered where it is not the inventory's."""
+
+    contact: Contact
+    error: str = ""
+    printed: str = ""
+    port: int | None = None
+
+
+def ask(host: Host, control_path_dir: Path, script: str, timeout_s: float, shell: str = "sh") -> Answer:
+    """Let a host's shell read a script, in one round trip on the run's connection: its own port first, then others.
+
+    The script prints the line `complete=yes` when it has said what counts; what it says later may be missing.
+    """
+    first = _ask_once(host.connection, control_path_dir, script, timeout_s, shell)
+    if first.contact is not Contact.UNREACHABLE:
+        return first
     for port in _other_ports(host):
-        second = _probe_once(host.name, replace(host.connection, port=port), control_path_dir)
+        second = _ask_once(replace(host.connection, port=port), control_path_dir, script, timeout_s, shell)
         if second.contact is Contact.REACHED:
             return replace(second, port=port)
-    return found
+    return first
 
 
 def connection_that_answers(host: Host, control_path_dir: Path) -> Connection:
@@ -265,19 +287,26 @@ def _other_ports(host: Host) -> list[int]:
     return [port for port in ports if port not in {None, host.connection.port or 22}]
 
 
-def _probe_once(name: str, connection: Connection, control_path_dir: Path) -> Probe:
+def _ask_once(connection: Connection, control_path_dir: Path, script: str, timeout_s: float, shell: str) -> Answer:
     if connection.transport not in {"ssh", "local"}:
-        return Probe(name, Contact.UNREACHABLE, f"cannot be looked at over a {connection.transport} connection")
-    command = _command(connection, control_path_dir, ["sh" if connection.transport == "ssh" else "exec sh"])
+        return Answer(Contact.UNREACHABLE, f"cannot be looked at over a {connection.transport} connection")
+    remote = shell if connection.transport == "ssh" else f"exec {shell}"
     try:
-        result = _captured(command, PROBE.read_text(), PROBE_TIMEOUT_S)
-    except subprocess.TimeoutExpired:
-        return Probe(name, Contact.UNREACHABLE, f"does not finish a login within {PROBE_TIMEOUT_S} s")
-    facts = dict(line.split("=", 1) for line in result.stdout.splitlines() if "=" in line)
-    if facts.get("complete") != "yes":
-        contact, error = _explain(result.stderr, connection)
-        return Probe(name, contact, error)
-    return Probe(name, Contact.REACHED, sudo=facts.get("sudo", ""), facts=facts)
+        result = _captured(_command(connection, control_path_dir, [remote]), script, timeout_s)
+    except subprocess.TimeoutExpired as expired:
+        # Bytes, though text was asked for.
+        printed = (expired.stdout or b"").decode("utf-8", "replace")
+        if _is_complete(printed):
+            return Answer(Contact.REACHED, printed=printed)
+        return Answer(Contact.UNREACHABLE, f"does not finish a login within {timeout_s:.0f} s")
+    if _is_complete(result.stdout):
+        return Answer(Contact.REACHED, printed=result.stdout)
+    contact, error = _explain(result.stderr, connection)
+    return Answer(contact, error)
+
+
+def _is_complete(printed: str) -> bool:
+    return "complete=yes" in printed.splitlines()
 
 
 def _explain(said: str, connection: Connection) -> tuple[Contact, str]:

@@ -11,7 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 from dlhost import __version__
-from dlhost.cli import ca, demo, history, hosts, inventories, options, runs, secrets
+from dlhost.cli import ca, demo, history, hosts, inventories, options, runs, secrets, status
 from dlhost.errors import DlhostError, ExitCode
 from dlhost.render import documents
 from dlhost.render.plain import plain
@@ -83,6 +83,7 @@ app.command("init")(inventories.init_command)
 app.command("provision")(runs.provision_command)
 app.command("drift")(runs.drift_command)
 app.command("verify")(runs.verify_command)
+app.command("status")(status.status_command)
 app.command("demo")(demo.demo_command)
 app.command("ssh")(hosts.ssh_command)
 app.command("open")(hosts.open_command)
