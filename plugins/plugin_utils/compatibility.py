@@ -12,7 +12,7 @@ import datetime
 import difflib
 import functools
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,8 @@ import yaml
 DATA = Path(__file__).parents[2] / "data" / "compatibility.yml"
 DEVICE_ID = re.compile(r"(?:0x)?([0-9a-f]{4})", re.IGNORECASE)
 OPEN, PROPRIETARY = "open", "proprietary"
-LONG_TERM = "long-term"
+# From the branch to avoid to the one to prefer.
+KINDS = ("legacy", "new-feature", "production", "long-term")
 
 
 class CompatibilityError(ValueError):
@@ -37,9 +38,11 @@ class Architecture:
     open_kernel_module: str
     """refused, allowed or required."""
     first_driver: str
-    last_driver: str
-    """The last branch for it; empty while newer branches still have it."""
     source: str
+    last_driver: str = ""
+    """The last branch for it; empty while newer branches still have it."""
+    unverified: str = ""
+    """Which of these no source says, and why it stands there all the same; so in every row."""
 
     @property
     def kernel_modules(self) -> tuple[str, ...]:
@@ -73,8 +76,8 @@ class Card:
         if self.known:
             return ""
         return (
-            f"The {self.label} is newer than dlhost's table of cards, so it is treated as one of the newest "
-            f"architecture there, {self.architecture.title}; a newer dlhost may know it."
+            f"The {self.label} is not in dlhost's table of cards, so it is taken for one of the newest architecture "
+            f"that is sold as a card, {self.architecture.title}; a newer dlhost may know it."
         )
 
     @property
@@ -89,9 +92,7 @@ class Branch:
 
     name: str
     kind: str
-    """long-term, production or new-feature."""
-    end_of_life: str
-    """The last month with fixes, as 2028-06; empty for a branch that never had a date and is over."""
+    """long-term, production, new-feature or legacy."""
     smallest: str
     newest: str
     """The first and the newest version that the table knows."""
@@ -99,8 +100,13 @@ class Branch:
     preferred_kernel_module: str
     """What NVIDIA's installer takes where both modules drive the card."""
     cuda: str
-    """The CUDA release that nvidia-smi shows; later ones of the same major release run with fewer features."""
+    """The CUDA release that it came with; later ones of the same major release run with fewer features."""
     source: str
+    end_of_life: str = ""
+    """The last month with fixes, as 2028-06."""
+    over_by: str = ""
+    """Where no source names that month: one in which a source calls the branch over."""
+    unverified: str = ""
 
     @property
     def cuda_major(self) -> int:
@@ -108,7 +114,7 @@ class Branch:
 
     def is_maintained(self, today: datetime.date) -> bool:
         """Whether the branch still gets fixes; its last month counts in full."""
-        return bool(self.end_of_life) and f"{today:%Y-%m}" <= self.end_of_life
+        return f"{today:%Y-%m}" <= self.end_of_life if self.end_of_life else not self.over_by
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,14 +126,19 @@ class Cuda:
     """The part of apt package names: 12-9."""
     smallest_driver: str
     """The first version that runs its programs, by minor-version compatibility."""
-    own_driver: str
-    """The version that it was released with, from which on all its features work."""
     compute_capabilities: tuple[str, ...]
     source: str
+    own_driver: str = ""
+    """The version from which on all its features work; empty where that is not known yet."""
+    unverified: str = ""
 
     @property
     def major(self) -> int:
         return numbers(self.release)[0]
+
+    def is_before(self, other: Cuda) -> bool:
+        """Whether it is the older release of the two."""
+        return numbers(self.release) < numbers(other.release)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -135,15 +146,27 @@ class Cudnn:
     """Releases of cuDNN for one CUDA major release."""
 
     release: str
-    """The first release that the row speaks for; it holds until the next row of the same CUDA major release."""
-    last: str
-    """The last release for this CUDA major release; empty while there are newer ones."""
+    """The first release that the row speaks for."""
     cuda_major: int
     smallest_compute_capability: str
     smallest_driver: str
     packages: dict[str, str]
     """Debian package names: runtime, development, headers, meta."""
     source: str
+    last: str = ""
+    """The last release that the row speaks for; empty while newer ones are like it."""
+    unverified: str = ""
+
+    def covers(self, version: tuple[int, ...]) -> bool:
+        """Whether the row speaks for a version of which so many numbers are given."""
+        length = len(version)
+        below = not self.last or version <= numbers(self.last)[:length]
+        same_major = numbers(self.release)[: min(length, 1)] == version[:1]
+        return same_major and numbers(self.release)[:length] <= version and below
+
+    def runs_on(self, card: Card) -> bool:
+        """Whether it has code for the card."""
+        return numbers(self.smallest_compute_capability) <= numbers(card.compute_capability)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -154,17 +177,21 @@ class Build:
     release: str
     wheel: str
     """The build's own name: cu126, cpu; an extra's name where the framework has extras instead."""
-    index: str
-    """The package index to install from; empty for PyPI."""
     requirement: str
-    """What to hand to pip, without a version of more digits than the row speaks for."""
-    cuda: str
-    """The CUDA release inside; empty for a build without."""
-    smallest_driver: str
-    compute_capabilities: tuple[str, ...]
-    ptx: str
-    """The compute capability whose intermediate code is inside, for cards newer than all others; empty for none."""
+    """What to hand to pip, without a version."""
     source: str
+    index: str = ""
+    """The package index to install from; empty for PyPI."""
+    cuda: str = ""
+    """The CUDA release inside; empty for a build without."""
+    cudnn: str = ""
+    """The version of cuDNN that it asks for; empty for any of its CUDA major release, and for a build without."""
+    smallest_driver: str = ""
+    """That of its CUDA release."""
+    compute_capabilities: tuple[str, ...] = ()
+    ptx: str = ""
+    """The compute capability whose intermediate code is inside, for cards newer than all others; empty for none."""
+    unverified: str = ""
 
     def runs_on(self, card: Card) -> bool:
         """Whether there is code for the card: of its own major capability, or intermediate code of an earlier one."""
@@ -180,13 +207,14 @@ class Platform:
     name: str
     drivers: tuple[str, ...]
     """Driver branches in its archive, newest last."""
-    prebuilt: tuple[str, ...]
-    """Those whose kernel modules it builds and signs, so that Secure Boot takes them."""
     cuda: str
-    """The CUDA release of nvidia-cuda-toolkit; empty for none."""
+    """The CUDA release of nvidia-cuda-toolkit."""
     repository: str
     """The directory of NVIDIA's package source: debian12."""
     source: str
+    prebuilt: tuple[str, ...] = ()
+    """The drivers whose kernel modules it builds and signs, so that Secure Boot takes them."""
+    unverified: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -228,6 +256,9 @@ class Table:
     architectures: tuple[Architecture, ...]
     """Oldest first."""
     chips: tuple[dict[str, Any], ...]
+    """Ranges of device ids, `first` to `last`, with chip, architecture and compute_capability."""
+    unknown_card: dict[str, Any]
+    """What a card with none of these ids is taken for."""
     branches: tuple[Branch, ...]
     """Oldest first, as the releases of CUDA are."""
     cudas: tuple[Cuda, ...]
@@ -247,11 +278,8 @@ class Table:
         if not match:
             raise CompatibilityError(f"A PCI device id has four hex digits, as 2684 has; {device_id} is none.")
         number = match[1].lower()
-        row = next((row for row in self.chips if row["first"] <= number <= row["last"]), None)
-        known = row is not None
-        if row is None:
-            row = {**max(self.chips, key=lambda each: numbers(each["compute_capability"])), "chip": "unknown"}
-            row["architecture"] = self.architectures[-1].name
+        found = next((row for row in self.chips if row["first"] <= number <= row["last"]), None)
+        row = found or {"chip": "unknown", **self.unknown_card}
         architecture = next(each for each in self.architectures if each.name == row["architecture"])
         return Card(
             device_id=number,
@@ -260,7 +288,7 @@ class Table:
             compute_capability=row["compute_capability"],
             first_driver=row.get("first_driver", architecture.first_driver),
             kernel_modules=(OPEN,) if row.get("open_kernel_module") == "required" else architecture.kernel_modules,
-            known=known,
+            known=found is not None,
             name=name,
         )
 
@@ -284,7 +312,7 @@ class Table:
         ]
         return max(
             fitting,
-            key=lambda branch: (branch.cuda_major, branch.kind == LONG_TERM, _steadiness(branch), numbers(branch.name)),
+            key=lambda branch: (branch.cuda_major, KINDS.index(branch.kind), numbers(branch.name)),
             default=None,
         )
 
@@ -315,8 +343,8 @@ class Table:
         if wanted is None:
             return f"There is no driver branch {branch} in dlhost's table, {self._spelling(branch)}; {advice}."
         return (
-            self._unsupported(cards, wanted, advice)
-            or self._no_common_module(cards, wanted)
+            self._at_odds(cards)
+            or self._unsupported(cards, wanted, advice)
             or ("" if allow_end_of_life or wanted.is_maintained(today) else self._over(wanted, advice))
             or self._wrong_module(cards, wanted, kernel_module)
         )
@@ -325,19 +353,12 @@ class Table:
         nearest = self.driver_branch(cards, today)
         if nearest:
             return f"set nvidia_driver_branch to {nearest.name}"
-        if not any(self.kernel_modules([card], each) for card in cards for each in self._maintained(today)):
-            return f"no maintained branch supports {'it' if len(cards) == 1 else 'these cards'}"
-        return "no maintained branch supports all cards of this host"
-
-    def _maintained(self, today: datetime.date) -> list[Branch]:
-        return [branch for branch in self.branches if branch.is_maintained(today)]
+        return f"no maintained branch supports {'it' if len(cards) == 1 else 'all cards of this host'}"
 
     def _spelling(self, branch: str) -> str:
         names = [each.name for each in self.branches]
-        close = difflib.get_close_matches(branch, names, n=1, cutoff=0.6)
-        if close:
-            return f"perhaps {close[0]} is meant"
-        return f"which goes from {names[0]} to {names[-1]}"
+        close = difflib.get_close_matches(branch, names, n=1, cutoff=0.7)
+        return f"perhaps {close[0]} is meant" if close else f"which goes from {names[0]} to {names[-1]}"
 
     def _unsupported(self, cards: Sequence[Card], branch: Branch, advice: str) -> str:
         for card in cards:
@@ -351,21 +372,19 @@ class Table:
             )
         return ""
 
-    def _no_common_module(self, cards: Sequence[Card], branch: Branch) -> str:
-        if self.kernel_modules(cards, branch):
-            return ""
+    def _at_odds(self, cards: Sequence[Card]) -> str:
         needs_open = next((card for card in cards if PROPRIETARY not in card.kernel_modules), None)
         needs_proprietary = next((card for card in cards if OPEN not in card.kernel_modules), None)
-        if needs_open and needs_proprietary:
-            return (
-                f"The {needs_open.described} needs the open kernel module and the {needs_proprietary.described} the "
-                "proprietary one, and a host runs one of them; take one of the two cards out of this host."
-            )
-        return f"Branch {branch.name} has no kernel module for the {(needs_open or cards[0]).described}."
+        if not needs_open or not needs_proprietary:
+            return ""
+        return (
+            f"The {needs_open.described} needs the open kernel module and the {needs_proprietary.described} the "
+            "proprietary one, and a host runs one of them; take one of the two cards out of this host."
+        )
 
     def _over(self, branch: Branch, advice: str) -> str:
-        since = f" since {branch.end_of_life}" if branch.end_of_life else ""
-        return f"Driver branch {branch.name} gets no more fixes{since}; {advice}."
+        month = f" of {branch.end_of_life}" if branch.end_of_life else ""
+        return f"Driver branch {branch.name} is past its end of life{month}; {advice}."
 
     def _wrong_module(self, cards: Sequence[Card], branch: Branch, kernel_module: str) -> str:
         fitting = self.kernel_modules(cards, branch)
@@ -390,7 +409,8 @@ class Table:
     def newest_cuda(self, cards: Sequence[Card], driver: str | None = None) -> Cuda | None:
         """The newest release with code for all the cards, of those whose features the driver has in full.
 
-        Where it has none in full, the newest that runs by minor-version compatibility; without a driver, the newest.
+        Where it has none in full, the newest that runs by minor-version compatibility; without a driver, the newest of
+        those whose own driver is known.
         """
         fitting = [
             cuda
@@ -398,7 +418,7 @@ class Table:
             if all(card.compute_capability in cuda.compute_capabilities for card in cards)
             and (not driver or reaches(driver, cuda.smallest_driver))
         ]
-        whole = [cuda for cuda in fitting if driver and reaches(driver, cuda.own_driver)]
+        whole = [cuda for cuda in fitting if cuda.own_driver and (not driver or reaches(driver, cuda.own_driver))]
         return (whole or fitting or [None])[-1]
 
     def cuda_refusal(self, cards: Sequence[Card], release: str, driver: str | None = None) -> str:
@@ -409,77 +429,70 @@ class Table:
             return f"There is no CUDA release {release} in dlhost's table; take one of {known}."
         for card in cards:
             if card.compute_capability not in wanted.compute_capabilities:
-                return self._cuda_without(card, wanted, driver)
+                return self._cuda_without(card, wanted, cards, driver)
         if driver and not reaches(driver, wanted.smallest_driver):
-            return self._driver_too_old(f"CUDA {wanted.release}", wanted.smallest_driver, cards, driver)
+            return self._driver_too_old(wanted, cards, driver)
         return ""
 
-    def _cuda_without(self, card: Card, wanted: Cuda, driver: str | None) -> str:
-        having = [cuda for cuda in self.cudas if card.compute_capability in cuda.compute_capabilities]
+    def _cuda_without(self, card: Card, wanted: Cuda, cards: Sequence[Card], driver: str | None) -> str:
         reason = f"CUDA {wanted.release} has no code for the {card.described}"
+        having = [cuda for cuda in self.cudas if card.compute_capability in cuda.compute_capabilities]
         if not having:
-            return f"{reason}, and no release that dlhost has does."
-        end, edge = (
-            ("last", having[-1]) if numbers(having[-1].release) < numbers(wanted.release) else ("first", having[0])
-        )
-        nearest = self.newest_cuda([card], driver) or edge
-        return f"{reason}, for which CUDA {edge.release} is the {end} one; take CUDA {nearest.release}."
+            return f"{reason}, nor has any other that dlhost knows."
+        end, edge = ("last", having[-1]) if having[-1].is_before(wanted) else ("first", having[0])
+        nearest = self.newest_cuda(cards, driver)
+        advice = f"take CUDA {nearest.release}" if nearest else "no CUDA serves all cards of this host with its driver"
+        return f"{reason}, for which CUDA {edge.release} is the {end} one; {advice}."
 
-    def _driver_too_old(self, what: str, smallest: str, cards: Sequence[Card], driver: str) -> str:
-        older = self.newest_cuda(cards, driver)
-        newer = next(
-            (
-                branch
-                for branch in self.branches
-                if reaches(branch.name, smallest) and self.kernel_modules(cards, branch)
-            ),
-            None,
-        )
+    def _driver_too_old(self, wanted: Cuda, cards: Sequence[Card], driver: str) -> str:
+        older, newer = self.newest_cuda(cards, driver), self.driver_branch(cards)
         ways = [f"take CUDA {older.release}"] if older else []
-        ways += [f"set nvidia_driver_branch to {newer.name}"] if newer else []
+        ways += (
+            [f"set nvidia_driver_branch to {newer.name}"]
+            if newer and reaches(newer.name, wanted.smallest_driver)
+            else []
+        )
         advice = f"; {' or '.join(ways)}" if ways else ""
-        return f"{what} needs driver {smallest} or newer, and this host has {driver}{advice}."
+        return f"CUDA {wanted.release} needs driver {wanted.smallest_driver} or newer, not {driver}{advice}."
 
     # cuDNN
 
     def cudnn(self, cuda_major: int, version: str = "") -> Cudnn | None:
         """The row for a version of cuDNN, or its beginning as 9 or 9.*; without a version, for the newest."""
-        rows = [row for row in self.cudnns if row.cuda_major == cuda_major]
-        given = numbers(version)
-        if given:
-            rows = [row for row in rows if numbers(row.release)[: len(given)] <= given]
-            rows = [row for row in rows if not row.last or given[:2] <= numbers(row.last)]
-            rows = [row for row in rows if numbers(row.release)[0] == given[0]]
+        given = numbers(version)[:3]
+        rows = [row for row in self.cudnns if row.cuda_major == cuda_major and row.covers(given)]
+        return rows[-1] if rows else None
+
+    def newest_cudnn(self, cards: Sequence[Card], cuda_major: int) -> Cudnn | None:
+        """The newest cuDNN with code for all the cards; a role pins it by `last` where there is one."""
+        rows = [row for row in self.cudnns if row.cuda_major == cuda_major and all(map(row.runs_on, cards))]
         return rows[-1] if rows else None
 
     def cudnn_refusal(self, cards: Sequence[Card], cuda_major: int, version: str = "") -> str:
-        """Why a host with these cards cannot have this cuDNN for this major release of CUDA."""
+        """Why a host with these cards cannot have this version of cuDNN for this major release of CUDA."""
         row = self.cudnn(cuda_major, version)
         if row is None:
-            majors = sorted({each.cuda_major for each in self.cudnns})
-            if cuda_major not in majors:
-                known = " or ".join(map(str, majors))
-                return f"There is no cuDNN for CUDA {cuda_major}; take CUDA {known}."
-            newest = self.cudnn(cuda_major)
-            major = numbers(newest.release)[0] if newest else ""
-            return f"There is no cuDNN {version} for CUDA {cuda_major} in dlhost's table; take {major}."
-        for card in cards:
-            if numbers(card.compute_capability) < numbers(row.smallest_compute_capability):
-                return self._cudnn_without(card, row)
-        return ""
-
-    def _cudnn_without(self, card: Card, row: Cudnn) -> str:
-        capability = numbers(card.compute_capability)
-        fitting = [each for each in self.cudnns if numbers(each.smallest_compute_capability) <= capability]
-        reason = (
-            f"cuDNN for CUDA {row.cuda_major} has no code for the {card.described}, "
-            f"whose compute capability {card.compute_capability} is below {row.smallest_compute_capability}"
+            return self._no_cudnn(cuda_major, version)
+        card = next((card for card in cards if not row.runs_on(card)), None)
+        if card is None:
+            return ""
+        fitting = [each for each in self.cudnns if all(map(each.runs_on, cards))]
+        best = max(fitting, key=lambda each: (each.cuda_major == cuda_major, each.cuda_major), default=None)
+        advice = f"take cuDNN {best.last or best.release} for CUDA {best.cuda_major}" if best else "no cuDNN has"
+        return (
+            f"cuDNN {version or row.release} for CUDA {cuda_major} has no code for the {card.described}, as compute "
+            f"capability {card.compute_capability} is below {row.smallest_compute_capability}; {advice}."
         )
-        if not fitting:
-            return f"{reason}; no cuDNN that dlhost has does."
-        best = fitting[-1]
-        until = f" {best.last}" if best.last else ""
-        return f"{reason}; take cuDNN{until} for CUDA {best.cuda_major}."
+
+    def _no_cudnn(self, cuda_major: int, version: str) -> str:
+        known = sorted({row.cuda_major for row in self.cudnns})
+        if cuda_major not in known:
+            return (
+                f"There is no cuDNN for CUDA {cuda_major} in dlhost's table; take CUDA {' or '.join(map(str, known))}."
+            )
+        rows = [row for row in self.cudnns if row.cuda_major == cuda_major]
+        some = f"one from {rows[0].release} {'to ' + rows[-1].last if rows[-1].last else 'on'}"
+        return f"There is no cuDNN {version} for CUDA {cuda_major} in dlhost's table; take {some}."
 
     # Frameworks
 
@@ -519,6 +532,14 @@ class Table:
         if not reaches(driver, build.smallest_driver):
             return f"{name} needs driver {build.smallest_driver} or newer, and this host has {driver}"
         return ""
+
+    def pip_constraints(self, build: Build, cards: Sequence[Card]) -> tuple[str, ...]:
+        """What pip must be told beside the requirement, as the newest cuDNN would have no code for one of the cards."""
+        if not build.cuda or build.cudnn:
+            return ()
+        major = numbers(build.cuda)[0]
+        without = [row for row in self.cudnns if row.cuda_major == major and not all(map(row.runs_on, cards))]
+        return tuple(f"nvidia-cudnn-cu{major}<{row.release}" for row in without)
 
     def framework_refusal(
         self, framework: str, wheel: str, cards: Sequence[Card], driver: str | None = None, release: str = ""
@@ -561,50 +582,66 @@ class Table:
         kernel_module: str = "auto",
         today: datetime.date | None = None,
     ) -> Verdict:
-        """The nearest combination to a host's cards and driver that works: the driver stays where it can."""
+        """The nearest combination to a host's cards and driver that works: the driver stays where it can.
+
+        Without cards there is none; the builds are then those for the CPU.
+        """
         today = today or datetime.date.today()
-        refusal = self.driver_refusal(cards, driver, kernel_module, today) if driver and cards else ""
-        branch = self.branch(driver) if driver and not refusal else self.driver_branch(cards, today)
-        at = driver if driver and not refusal else branch and branch.name
-        cuda = self.newest_cuda(cards, at)
-        cudnns = [row for row in self.cudnns if not self.cudnn_refusal(cards, row.cuda_major)]
-        cudnns = [row for row in cudnns if cuda and row.cuda_major <= cuda.major]
-        frameworks = dict.fromkeys(build.framework for build in self.builds)
-        best = {name: self.framework_builds(name, cards, at) for name in frameworks}
+        warnings = [card.warning for card in cards if card.warning]
+        newest = self.branches[-1].name
+        beyond = bool(driver) and self.branch(driver) is None and numbers(driver) > numbers(newest)
+        if beyond:
+            warnings.append(f"Driver {driver} is newer than dlhost's table, which ends with branch {newest}.")
+        refusal = self.driver_refusal(cards, driver, kernel_module, today) if driver and cards and not beyond else ""
+        stays = driver if driver and not refusal else None
+        branch = self.branch(stays) if stays else self.driver_branch(cards, today)
+        at = stays or (branch.name if branch else None)
+        cuda = self.newest_cuda(cards, at) if cards and at else None
+        best = {
+            name: self.framework_builds(name, cards, at) for name in dict.fromkeys(b.framework for b in self.builds)
+        }
         return Verdict(
             problems=(refusal,) if refusal else (),
-            warnings=tuple(card.warning for card in cards if card.warning),
+            warnings=tuple(warnings),
             branch=branch if cards else None,
             kernel_module=self.kernel_module(cards, branch) if cards and branch else "",
-            cuda=cuda if cards else None,
-            cudnn=max(cudnns, key=lambda row: (row.cuda_major, numbers(row.release)), default=None) if cards else None,
+            cuda=cuda,
+            cudnn=self.newest_cudnn(cards, cuda.major) if cuda else None,
             builds={name: builds[0] for name, builds in best.items() if builds},
         )
-
-
-def _steadiness(branch: Branch) -> int:
-    return ("new-feature", "production", LONG_TERM).index(branch.kind)
 
 
 @functools.cache
 def load(path: Path = DATA) -> Table:
     """The table of data/compatibility.yml, read once."""
     data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    cudas = _rows(Cuda, data["cuda"])
     return Table(
-        read=max(source["read"] for source in data["sources"].values()),
+        read=f"{max(source['read'] for source in data['sources'].values()):%Y-%m-%d}",
         architectures=_rows(Architecture, data["architectures"]),
         chips=tuple(data["chips"]),
+        unknown_card=data["unknown_card"],
         branches=_rows(Branch, data["driver_branches"]),
-        cudas=_rows(Cuda, data["cuda"]),
+        cudas=cudas,
         cudnns=_rows(Cudnn, data["cudnn"]),
-        builds=_rows(Build, data["frameworks"]),
+        builds=_rows(Build, _builds(data["frameworks"], {cuda.major: cuda.smallest_driver for cuda in cudas})),
         platforms=_rows(Platform, data["platforms"]),
     )
 
 
 def _rows(kind: Any, rows: Iterable[dict[str, Any]]) -> tuple[Any, ...]:
-    fields = {field.name for field in dataclasses.fields(kind)}
     return tuple(
-        kind(**{key: tuple(value) if isinstance(value, list) else value for key, value in row.items() if key in fields})
-        for row in rows
+        kind(**{key: tuple(value) if isinstance(value, list) else value for key, value in row.items()}) for row in rows
     )
+
+
+def _builds(releases: Iterable[dict[str, Any]], smallest_drivers: dict[int, str]) -> Iterator[dict[str, Any]]:
+    for release in releases:
+        shared = {key: value for key, value in release.items() if key != "builds"}
+        for build in release["builds"]:
+            row = {"requirement": release["framework"], **shared, **build}
+            if "index" in row:
+                row["index"] = row["index"].format(wheel=row["wheel"])
+            if "cuda" in row:
+                row["smallest_driver"] = smallest_drivers[numbers(row["cuda"])[0]]
+            yield row
