@@ -22,12 +22,16 @@ def role_schemas() -> tuple[RoleSchema, ...]:
     """The schema of every role that site.yml applies, in its order."""
     root = content_root()
     plays = list(_plays(root / "playbooks" / "site.yml"))
+    verifying = dict(_variables_to_verify(root / "playbooks" / "verify.yml"))
     return tuple(
         role_schema(
             name,
             _yaml(root / "roles" / name / "meta" / "argument_specs.yml"),
             groups=(group for play in plays if name in play.roles for group in play.groups),
-            given=(variable for play in plays if name in play.roles for variable in play.variables),
+            given={
+                *(variable for play in plays if name in play.roles for variable in play.variables),
+                *verifying.get(name, ()),
+            },
         )
         for name in dict.fromkeys(name for play in plays for name in play.roles)
     )
@@ -53,6 +57,13 @@ def _plays(playbook: Path) -> Iterator[_Play]:
                 roles=tuple(entry["role"].removeprefix(NAMESPACE) for entry in roles),
                 variables=(*play.get("vars", ()), *(name for entry in roles for name in entry.get("vars", ()))),
             )
+
+
+def _variables_to_verify(playbook: Path) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Each role that is verified, with the variables that the playbook sets for it."""
+    for task in (task for play in _yaml(playbook) for task in play["tasks"]):
+        if task.get("ansible.builtin.import_role", {}).get("tasks_from") == "verify":
+            yield task["ansible.builtin.import_role"]["name"].removeprefix(NAMESPACE), tuple(task.get("vars", ()))
 
 
 def _yaml(path: Path) -> Any:

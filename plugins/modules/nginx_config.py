@@ -117,6 +117,8 @@ LOOPBACK = "127.0.0.1"
 PROOF_TIMEOUT_S = 10
 PROOF_POLL_S = 0.05
 NEWEST = (99,)
+# Where a user has these from: the playbooks give the front the names of the certificate.
+NAMES = "tls_names (nginx_proxy_server_names, where role nginx_proxy is used alone)"
 NO_BIND = re.compile(r"bind\(\) to \S*?:(\d+) failed \(98:")
 
 
@@ -332,8 +334,8 @@ def refuse_untested(plan: Plan) -> None:
         path, name, port = taken
         instead = "" if port == 443 else ", or set nginx_proxy_http_redirect to false"
         raise RefusedError(
-            f"{path} already serves {name} on port {port}. Take the name out of that file or out of "
-            f"nginx_proxy_server_names{instead}, and run again; nothing was changed."
+            f"{path} already serves {name} on port {port}. Take the name out of that file or out of {NAMES}{instead}, "
+            "and run again; nothing was changed."
         )
 
 
@@ -422,7 +424,7 @@ def _other_default() -> str:
     named = [str(path) for path, text in files.items() if any(s.is_default_on(443) for s in nginx_text.servers(text))]
     return (
         f"a client that asks for an address gets the default site's certificate, and {', '.join(named)} is that. "
-        "Take default_server out there, or addresses out of nginx_proxy_server_names"
+        f"Take default_server out there, or addresses out of {NAMES}"
     )
 
 

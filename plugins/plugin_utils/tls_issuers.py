@@ -13,12 +13,14 @@ from typing import Any
 from ansible_collections.dlhost.host.plugins.plugin_utils.tls_x509 import (
     TlsError,
     authority_identifier,
+    covers,
     days_left,
     described,
     facts,
     first_certificate,
     general_name,
     is_signed_by,
+    is_wildcard,
     key_kind,
     listed,
     may_sign,
@@ -103,6 +105,10 @@ class Issuer(abc.ABC):
     def client(self) -> dict[str, Any]:
         """Whom a client trusts, and what it calls the host: an argument of the module's phase prove."""
 
+    @abc.abstractmethod
+    def hostnames(self) -> list[str]:
+        """What a browser may call the host without being warned, best first; a wildcard is nobody's name."""
+
     @property
     @abc.abstractmethod
     def key_type(self) -> str:
@@ -175,6 +181,9 @@ class _Made(Issuer):
     @property
     def _texts(self) -> list[str]:
         return [str(name.value) for name in self.names]
+
+    def hostnames(self) -> list[str]:
+        return [name for name in self._texts if not is_wildcard(name)]
 
     def extensions(self) -> Extensions:
         """What the certificate says besides names and dates, whoever signs it."""
@@ -378,7 +387,18 @@ class Provided(Issuer):
 
     def client(self) -> dict[str, Any]:
         # Who trusts it is not known here; that it serves the names in it is.
-        return {"anchors": "", "names": facts(self.text, self.now)["names"]}
+        return {"anchors": "", "names": self._texts}
+
+    def hostnames(self) -> list[str]:
+        # Under a wildcard there are names that only the inventory knows.
+        wanted = [name for name in self.settings.names if covers(self.chain[0], name)]
+        plain = [name for name in self._texts if not is_wildcard(name)]
+        return list(dict.fromkeys(name.lower() for name in [*wanted, *plain]))
+
+    @property
+    def _texts(self) -> list[str]:
+        names: list[str] = facts(self.text, self.now)["names"]
+        return names
 
     @property
     def key_type(self) -> str:

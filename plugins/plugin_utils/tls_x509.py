@@ -66,6 +66,24 @@ def names_in(certificate: x509.Certificate) -> list[x509.GeneralName]:
         return []
 
 
+def is_wildcard(name: str) -> bool:
+    return name.startswith("*.")
+
+
+def covers(certificate: x509.Certificate, name: str) -> bool:
+    """Whether a browser takes the certificate for that of a host of this name."""
+    try:
+        asked = general_name(name)
+    except TlsError:
+        return False
+    # RFC 6125: a wildcard stands for one label.
+    above = x509.DNSName(f"*.{asked.value.partition('.')[2]}") if isinstance(asked, x509.DNSName) else asked
+    named = {
+        x509.DNSName(each.value.lower()) if isinstance(each, x509.DNSName) else each for each in names_in(certificate)
+    }
+    return not is_wildcard(name) and bool(named & {asked, above})
+
+
 def read_certificates(text: str, variable: str) -> list[x509.Certificate]:
     """The certificates in a PEM text.
 

@@ -372,6 +372,12 @@ class Workspace:
         assert done.returncode == 0, done.stderr
         return done.stdout.strip()
 
+    def checks(self, *command: str, code: int) -> dict[str, str]:
+        """The result of every check, by role.id."""
+        document = self.dlhost.document(*command, "-i", self.inventory)
+        assert document["exit_code"] == code, document
+        return {check["id"]: check["result"] for check in document["hosts"][0]["checks"]}
+
     def require(self, code: int, *command: str) -> str:
         """What a command says about the inventory, and that it ends with this exit code."""
         done = self.dlhost.run(*command, "-i", self.inventory)

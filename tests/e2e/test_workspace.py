@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import ssl
+import urllib.request
+
 import pytest
 
 from tests.e2e.conftest import OTHER, USER, Workspace
@@ -55,3 +58,48 @@ def test_every_damage_is_found_by_one_look_and_repaired_by_one_run(workspace: Wo
     workspace.require(0, "provision")
     workspace.require(0, "drift")
     workspace.require(0, "verify")
+
+
+def test_a_host_that_signs_for_itself_is_trusted_by_its_own_certificate_alone(workspace: Workspace) -> None:
+    workspace.set(tls_mode="self_signed")
+    workspace.require(0, "provision")
+    checks = workspace.checks("verify", code=0)
+    for check in ("tls.client", "nginx_proxy.chain", "nginx_proxy.names", "jupyter.public"):
+        assert checks[check] == "pass", checks
+
+    # Whoever else answers there is found out, though nobody could know his certificate either.
+    workspace.host.execute(
+        "cd /root && openssl req -x509 -newkey rsa:2048 -noenc -days 9 -subj /CN=x -keyout k -out c 2>/dev/null;"
+        "sed -i 's#/etc/dlhost/tls/cert.pem#/root/c#; s#/etc/dlhost/tls/key.pem#/root/k#'"
+        " /etc/nginx/sites-available/dlhost.conf; systemctl reload nginx.service"
+    )
+    checks = workspace.checks("verify", code=7)
+    assert {checks["nginx_proxy.chain"], checks["jupyter.public"]} == {"fail"}
+
+    workspace.set()
+    workspace.require(0, "provision")
+    workspace.require(0, "verify")
+
+
+def test_what_users_serve_themselves_is_behind_the_front_too(workspace: Workspace) -> None:
+    site = {"path": "/mine/", "upstream": "http://127.0.0.1:9300"}
+    workspace.host.execute(
+        "mkdir -p /srv/www/mine; echo of my own > /srv/www/mine/word;"
+        "systemd-run --quiet --unit=mine python3 -m http.server --bind 127.0.0.1 --directory /srv/www 9300"
+    )
+    workspace.set(nginx_proxy_sites=[site])
+    workspace.require(0, "provision")
+    workspace.require(0, "verify")
+    trusting = ssl.create_default_context(cafile=str(workspace.authority))
+    for url, words in ((f"https://{workspace.host.address}/mine/word", "of my own"), (workspace.url(USER), "Jupyter")):
+        with urllib.request.urlopen(url, context=trusting) as answer:  # noqa: S310
+            assert words in answer.read().decode()
+
+    workspace.set(nginx_proxy_sites=[{**site, "path": f"/jupyter/{USER}/"}])
+    assert f"Two sites have the path /jupyter/{USER}/" in workspace.require(1, "provision")
+    workspace.set(nginx_proxy_role_sites=[site])
+    assert "nginx_proxy_role_sites has no effect here: the playbook sets it" in workspace.require(2, "provision")
+
+    workspace.set()
+    workspace.require(0, "provision")
+    workspace.host.execute("systemctl stop mine.service")

@@ -55,7 +55,7 @@ def test_what_the_playbooks_say_of_a_role_is_read(tmp_path: Path, monkeypatch: p
 
     assert schema.role == "portal"
     assert schema.groups == {"portals", "workspace", "web"}
-    assert schema.given == {"portal_users", "portal_tokens", "portal_state"}
+    assert schema.given == {"portal_users", "portal_tokens", "portal_state", "portal_url"}
 
 
 PLAYS = """

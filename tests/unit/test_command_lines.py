@@ -683,6 +683,7 @@ INVALID: list[tuple[str, str, str]] = [
         "portal_names: [beta]\n",
         r"all\.yml:1: portal_names has no effect here: the playbook sets it for role portal",
     ),
+    ("group_vars/all.yml", "portal_url: https://rig\n", r"all\.yml:1: portal_url has no effect here"),
     ("group_vars/all.yml", "a: 1\nb: [1\n", r"all\.yml:3: this is not valid YAML"),
     ("group_vars/all.yml", "a: 1\n\tb: 2\n", r"all\.yml:2: this is not valid YAML"),
     ("group_vars/all.yml", "a: !nonsense 1\n", r"all\.yml:1: could not determine a constructor"),

@@ -24,7 +24,7 @@ def sites(*listed: dict[str, object]) -> dict[str, object]:
 
 
 VALUES: dict[str, tuple[dict[str, object], str]] = {
-    "no-name": ({"nginx_proxy_server_names": []}, "nginx_proxy_server_names is empty"),
+    "no-name": ({"nginx_proxy_server_names": []}, "The front has no name by which"),
     "name-url": ({"nginx_proxy_server_names": ["https://rig"]}, "not https://rig"),
     "name-directive": ({"nginx_proxy_server_names": ["a; return 200"]}, "takes host names and addresses"),
     "name-twice": ({"nginx_proxy_server_names": ["rig", "RIG"]}, "the same name twice"),
@@ -33,8 +33,8 @@ VALUES: dict[str, tuple[dict[str, object], str]] = {
     "path-line": (sites(site("/a/\n")), "from slash to slash"),
     "path-up": (sites(site("/a/../b/")), "/a/../b/ is not like that"),
     "path-own": (sites(site("/.well-known/x/")), "the front's own"),
-    "path-twice": (sites(site("/a/"), site("/b/"), site("/a/")), "two sites with the path /a/;"),
-    "path-of-a-role": (sites(site()) | {"nginx_proxy_role_sites": [site()]}, "two sites with the path /a/;"),
+    "path-twice": (sites(site("/a/"), site("/b/"), site("/a/")), "Two sites have the path /a/;"),
+    "path-of-a-role": (sites(site()) | {"nginx_proxy_role_sites": [site()]}, "Two sites have the path /a/;"),
     "upstream-bare": (sites(site(upstream="127.0.0.1:8888")), "127.0.0.1:8888 is not like that"),
     "upstream-path": (sites(site(upstream="http://127.0.0.1:8888/x")), "without a path"),
     "upstream-directive": (sites(site(upstream="http://a;b")), "http://a;b is not like that"),

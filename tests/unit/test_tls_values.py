@@ -156,6 +156,32 @@ def test_it_is_accepted(monkeypatch: pytest.MonkeyPatch, settings: dict[str, Any
     assert plugin(monkeypatch, "filter.tls_refusal").tls_refusal({**SETTINGS, **settings}) == ""
 
 
+def provided(*names: str) -> dict[str, Any]:
+    return {**PROVIDED, "certificate": certificate_pem(KEYS["p256"], names=names)}
+
+
+@pytest.mark.parametrize(
+    ("settings", "names"),
+    [
+        pytest.param({"names": ["Rig", "*.rig.lan", "::1", "rig"]}, ["rig", "::1"], id="our own"),
+        pytest.param({"mode": "self_signed", "names": ["*.rig.lan"]}, [], id="wildcards only"),
+        # What does not cover the default names does not serve under them.
+        pytest.param(provided("a.org", "b.org"), ["a.org", "b.org"], id="the certificate's"),
+        pytest.param(
+            {**provided("*.Lan", "Rig.org"), "names": ["X.lan", "a.b.lan", "lan", "*.lan", "192.0.2.1", "rig.org"]},
+            ["x.lan", "rig.org"],
+            id="under a wildcard",
+        ),
+        pytest.param({**provided("a.org"), "names": ["-", "a.org"]}, ["a.org"], id="no name"),
+        pytest.param({"ca_key": "", "names": ["*.x", "RIG"]}, ["*.x", "RIG"], id="what cannot be"),
+    ],
+)
+def test_a_browser_may_call_the_host_what_the_certificate_does(
+    monkeypatch: pytest.MonkeyPatch, settings: dict[str, Any], names: list[str]
+) -> None:
+    assert plugin(monkeypatch, "filter.tls_hostnames").tls_hostnames({**SETTINGS, **settings}) == names
+
+
 def play(directory: Path, *arguments: str, **variables: Any) -> str:
     """Everything that Ansible says when the role is applied to this machine in a dry run."""
     task = {"ansible.builtin.include_role": {"name": "dlhost.host.tls"}}

@@ -54,6 +54,7 @@ SPECS = {
         portal_state: {type: str, choices: [present, absent], description: Present or absent.}
         portal_password: {type: str, required: true, no_log: true, description: Password.}
         portal_names: {type: list, elements: str, required: true, description: Its names.}
+        portal_url: {type: str, description: Where to look.}
         portal_tokens: {type: list, elements: str, no_log: true, description: Tokens.}
         portal_users:
           type: list
@@ -91,6 +92,10 @@ def write_content(root: Path) -> Path:
         write(root / "playbooks" / f"{playbook}.yml", f"- name: Play\n  hosts: {hosts}\n  roles:\n{listed}")
     imports = "".join(f"- ansible.builtin.import_playbook: dlhost.host.{playbook}\n" for playbook in PLAYBOOKS)
     write(root / "playbooks" / "site.yml", imports)
+    verified = "ansible.builtin.import_role: {name: dlhost.host.portal, tasks_from: verify}"
+    write(
+        root / "playbooks" / "verify.yml", f"- hosts: all\n  tasks:\n    - {verified}\n      vars: {{portal_url: x}}\n"
+    )
     return root
 
 
