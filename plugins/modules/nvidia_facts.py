@@ -79,8 +79,8 @@ nvidia:
     kernel:
       description:
         - C(running), C(newest) and all C(installed) kernels, oldest first, and C(headers), those with headers.
-        - C(packages) has the installed packages of kernels and headers with their versions; C(stale_initramfs) the
-          kernels whose initramfs is older than dlhost's word on nouveau.
+        - C(packages), like the other of this name, has kernels, headers and mokutil; C(stale_initramfs) the kernels
+          whose initramfs is older than dlhost's word on nouveau.
       type: dict
     dkms:
       description: What DKMS says of NVIDIA's modules, as C(module), C(version), C(kernel), C(state).

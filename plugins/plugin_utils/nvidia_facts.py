@@ -55,7 +55,13 @@ def facts(printed: str, card: Callable[[str, str], Card]) -> dict[str, Any]:
     def rows(name: str, width: int) -> list[list[str]]:
         return [value.split("|", width - 1) for value in said.get(name, []) if value.count("|") >= width - 1]
 
-    native = f":{one('architecture')}"
+    def packages(kind: str) -> dict[str, dict[str, Any]]:
+        native = f":{one('architecture')}"
+        return {
+            name.removesuffix(native): {"version": version, "status": status, "held": want == "hold"}
+            for name, version, status, want in rows(kind, 4)
+        }
+
     smi = _smi(one("smi_path"), one("smi_status"), said.get("smi", []))
     # The driver writes a PCI domain with eight digits, the kernel with four.
     names = {gpu["pci_bus_id"][4:].lower(): gpu["name"] for gpu in smi["gpus"]}
@@ -78,7 +84,7 @@ def facts(printed: str, card: Callable[[str, str], Card]) -> dict[str, Any]:
             "installed": said.get("kernel", []),
             "newest": said.get("kernel", [""])[-1],
             "headers": said.get("headers", []),
-            "packages": dict(rows("kernel_package", 2)),
+            "packages": packages("kernel_package"),
             "stale_initramfs": said.get("stale_initramfs", []),
         },
         "dkms": _dkms(said.get("dkms", [])),
@@ -89,10 +95,7 @@ def facts(printed: str, card: Callable[[str, str], Card]) -> dict[str, Any]:
                 for kernel, version, license_, signer in rows("module", 4)
             }
         },
-        "packages": {
-            name.removesuffix(native): {"version": version, "status": status, "held": want == "hold"}
-            for name, version, status, want in rows("package", 4)
-        },
+        "packages": packages("package"),
         "dpkg_was_cut": one("dpkg_was_cut") == "yes",
         "user_space": one("user_space"),
         "smi": smi,

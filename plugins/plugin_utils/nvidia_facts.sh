@@ -44,8 +44,6 @@ for modules in /lib/modules/*; do
   [ ! -d "$modules/build" ] || say headers "$release"
 done
 for release in $installed; do echo "$release"; done | sort -V | each kernel
-dpkg-query --show --showformat='${Package}|${Version}|${db:Status-Status}\n' 'linux-image-*' 'linux-headers-*' 2>/dev/null |
-  sed -n 's/|installed$//p' | each kernel_package
 # The kernel reads modprobe.d(5) from there before it sees the disk.
 written=/etc/modprobe.d/dlhost-nouveau.conf
 if [ -e "$written" ]; then
@@ -67,10 +65,14 @@ fi
 if has dkms; then dkms status 2>/dev/null | grep '^nvidia' | each dkms; fi
 
 say architecture "$(dpkg --print-architecture 2>/dev/null)"
-dpkg-query --show --showformat='${binary:Package}|${Version}|${db:Status-Status}|${db:Status-Want}\n' \
-  'nvidia*' 'libnvidia*' 'libcuda*' 'cuda*' 'libcudnn*' 'cudnn*' 'linux-modules-nvidia*' 'linux-objects-nvidia*' \
-  'linux-signatures-nvidia*' 'xserver-xorg-video-nvidia*' 'firmware-nvidia*' 'libnvcuvid*' 'libnvoptix*' \
-  'libxnvctrl*' 'glx-alternative-nvidia' 2>/dev/null | grep -v '|not-installed|' | each package
+packages() {
+  dpkg-query --show --showformat='${binary:Package}|${Version}|${db:Status-Status}|${db:Status-Want}\n' "$@" 2>/dev/null |
+    grep -v '|not-installed|'
+}
+packages 'nvidia*' 'libnvidia*' 'libcuda*' 'cuda*' 'libcudnn*' 'cudnn*' 'linux-modules-nvidia*' \
+  'linux-objects-nvidia*' 'linux-signatures-nvidia*' 'xserver-xorg-video-nvidia*' 'firmware-nvidia*' 'libnvcuvid*' \
+  'libnvoptix*' 'libxnvctrl*' 'glx-alternative-nvidia' | each package
+packages 'linux-image-*' 'linux-headers-*' mokutil | each kernel_package
 [ -z "$(find /var/lib/dpkg/updates -name '[0-9]*' 2>/dev/null)" ] || say dpkg_was_cut yes
 
 say user_space "$(

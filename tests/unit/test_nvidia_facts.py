@@ -111,11 +111,11 @@ def test_the_modules_that_kernels_would_load() -> None:
         "running_kernel=6.1.0-49-amd64",
         "module=6.1.0-49-amd64|580.95.05|Dual MIT/GPL|host Secure Boot Module Signature key",
         "module=6.1.0-50-amd64|535.261.03|NVIDIA|",
-        "kernel_package=linux-image-amd64|6.1.170-3",
+        "kernel_package=linux-image-amd64|6.1.170-3|installed|hold",
         "stale_initramfs=6.1.0-49-amd64",
     )
     assert found["kernel"]["newest"] == "6.1.0-50-amd64"
-    assert found["kernel"]["packages"] == {"linux-image-amd64": "6.1.170-3"}
+    assert found["kernel"]["packages"]["linux-image-amd64"]["held"]
     assert found["kernel"]["stale_initramfs"] == ["6.1.0-49-amd64"]
     assert found["module"]["installed"] == {
         "6.1.0-49-amd64": {"version": "580.95.05", "flavour": "open", "signed": True},
