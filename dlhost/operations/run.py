@@ -307,7 +307,7 @@ def _run(request: Request, outside: Outside, scope: _Scope, record: RunRecord) -
     if request.changing and not interrupted:
         well = [host for host in inventory.hosts if by_name[host.name].status is HostStatus.OK]
         ports = {host.name: by_name[host.name].moved_to_port or answered[host.name] for host in well}
-        offers = outside.offers([_on_port(host, ports[host.name]) for host in well], runner.control_path_dir())
+        offers = outside.offers([on_port(host, ports[host.name]) for host in well], runner.control_path_dir())
     hosts = tuple(_with_port(by_name[host.name], host, answered[host.name]) for host in inventory.hosts)
     ran = replace(ran, hosts=hosts, complete=ran.complete or not reached)
     return Finished(record, ran, tuple(events), inventory, scope.everything, scope.schemas, offers)
@@ -322,18 +322,8 @@ def _look(
         RefusedError: Some host must not be touched; every reason is named.
     """
     sockets = runner.control_path_dir()
-    hosts = {host.name: host for host in inventory.hosts}
-    probes = outside.probe_all(inventory.hosts, sockets)
-    asked: str | None = None
-    for index, probe in enumerate(probes):
-        if probe.sudo != "password":
-            continue
-        password = hosts[probe.host].connection.become_password or asked
-        if password is None and outside.ask is not None:
-            password = asked = outside.ask(f"sudo password on {probe.host}")
-        if password is not None:
-            accepted = outside.try_sudo_password(_on_port(hosts[probe.host], probe.port), password, sockets)
-            probes[index] = replace(probe, sudo="ok" if accepted else "wrong")
+    found = outside.probe_all(inventory.hosts, sockets)
+    probes, _, asked = judge_sudo(found, inventory.hosts, outside.try_sudo_password, outside.ask, sockets)
     refused = [
         f"{probe.host} {refusal}."
         for probe in probes
@@ -344,7 +334,36 @@ def _look(
     return probes, asked
 
 
-def _on_port(host: Host, port: int | None) -> Host:
+def judge_sudo(
+    probes: Iterable[Probe],
+    hosts: Iterable[Host],
+    try_sudo_password: Callable[[Host, str, Path], bool],
+    ask: Callable[[str], str] | None,
+    sockets: Path,
+) -> tuple[list[Probe], dict[str, str], str | None]:
+    """The probes with a verdict where sudo wants a password: the inventory's, or one asked for once and then tried on all.
+
+    Returns the accepted passwords by host too, and the one that was asked for.
+    """
+    by_name = {host.name: host for host in hosts}
+    judged: list[Probe] = []
+    passwords: dict[str, str] = {}
+    asked: str | None = None
+    for probe in probes:
+        password = by_name[probe.host].connection.become_password or asked
+        if probe.sudo == "password" and password is None and ask is not None:
+            password = asked = ask(f"sudo password on {probe.host}")
+        if probe.sudo != "password" or password is None:
+            judged.append(probe)
+            continue
+        accepted = try_sudo_password(on_port(by_name[probe.host], probe.port), password, sockets)
+        if accepted:
+            passwords[probe.host] = password
+        judged.append(replace(probe, sudo="ok" if accepted else "wrong"))
+    return judged, passwords, asked
+
+
+def on_port(host: Host, port: int | None) -> Host:
     """The host on the port that answers, where that is not the inventory's."""
     return host if port is None else replace(host, connection=replace(host.connection, port=port))
 

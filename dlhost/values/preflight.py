@@ -46,12 +46,20 @@ def refusals(probe: Probe, roles: Sequence[str], inventory: str, *, changing: bo
     if probe.contact is Contact.UNTRUSTED:
         trust = f"dlhost ssh -i {inventory} --host {probe.host}"
         return [f"{probe.error}. To trust its key, run `{trust}`, compare the fingerprint, say yes"]
-    if probe.contact is Contact.UNREACHABLE or probe.facts is None:
-        return []
-    found = [_operating_system(probe.facts), _sudo(probe, inventory), _disk(probe.facts) if changing else ""]
-    if probe.facts.get("python") == "no" and "system" not in roles:
-        found.append("has no Python yet; role system brings it, so leave it in the run")
-    return [refusal for refusal in found if refusal]
+    return [refusal for refusal in objections(probe, roles, inventory, changing=changing).values() if refusal]
+
+
+def objections(probe: Probe, roles: Sequence[str], inventory: str, *, changing: bool) -> dict[str, str]:
+    """The same of a host that was reached, by what each is about; a text is empty where nothing is wrong."""
+    if probe.contact is not Contact.REACHED or probe.facts is None:
+        return {}
+    lacking = probe.facts.get("python") == "no" and "system" not in roles
+    return {
+        "system": _operating_system(probe.facts),
+        "sudo": _sudo(probe, inventory),
+        "disk": _disk(probe.facts) if changing else "",
+        "python": "has no Python yet; role system brings it, so leave it in the run" if lacking else "",
+    }
 
 
 def consents(probe: Probe, roles: Sequence[str]) -> list[str]:
