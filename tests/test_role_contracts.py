@@ -160,6 +160,14 @@ def specs_hold_no_default(repository: Repository) -> Iterator[str]:
         )
 
 
+def needs_are_of_options(repository: Repository) -> Iterator[str]:
+    for role in repository.roles:
+        needed = load(role.path / "meta" / "needed.yml")
+        for name in sorted({*needed, *(other for need in needed.values() for other in need.get("when", {}))}):
+            if name not in role.options:
+                yield f"{role.name}: {name} in meta/needed.yml is no option"
+
+
 def every_option_is_described(repository: Repository) -> Iterator[str]:
     for role in repository.roles:
         for name, option in role.options.items():
@@ -359,6 +367,7 @@ GOOD = {
               lamp_state: {type: str, description: Whether it is there.}
               lamp_colour: {type: str, description: Its colour.}
         """,
+    "roles/lamp/meta/needed.yml": "{lamp_colour: {when: {lamp_state: present}}}",
     "roles/lamp/vars/main.yml": "{__lamp_file: /etc/lamp}",
     "roles/lamp/templates/light.sh.j2": """
         light {{ __lamp_file }} {{ lamp_colour | quote }} {{ lamp_colours | map('quote') | join(' ') }}
@@ -432,6 +441,8 @@ FAULTS: list[tuple[Rule, str, str, str]] = [
         "argument_specs: {main: {options: {oven_state: {type: dict, options: {on: {default: true}}}}}}",
         "oven_state has a default",
     ),
+    (needs_are_of_options, "roles/oven/meta/needed.yml", "{oven_heat: {}}", "oven_heat"),
+    (needs_are_of_options, "roles/oven/meta/needed.yml", "{oven_state: {when: {oven_fuel: gas}}}", "oven_fuel"),
     (
         every_option_is_described,
         "roles/oven/meta/argument_specs.yml",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,16 +24,22 @@ def role_schemas() -> tuple[RoleSchema, ...]:
     plays = list(_plays(root / "playbooks" / "site.yml"))
     verifying = dict(_variables_to_verify(root / "playbooks" / "verify.yml"))
     return tuple(
-        role_schema(
-            name,
-            _yaml(root / "roles" / name / "meta" / "argument_specs.yml"),
-            groups=(group for play in plays if name in play.roles for group in play.groups),
-            given={
-                *(variable for play in plays if name in play.roles for variable in play.variables),
-                *verifying.get(name, ()),
-            },
-        )
+        _role_schema(root, name, [play for play in plays if name in play.roles], verifying.get(name, ()))
         for name in dict.fromkeys(name for play in plays for name in play.roles)
+    )
+
+
+def _role_schema(root: Path, name: str, plays: list[_Play], verifying: Iterable[str]) -> RoleSchema:
+    meta = root / "roles" / name / "meta"
+    needed = _yaml(meta / "needed.yml") if (meta / "needed.yml").exists() else {}
+    return role_schema(
+        name,
+        _yaml(meta / "argument_specs.yml"),
+        groups=(group for play in plays for group in play.groups),
+        given=(*(variable for play in plays for variable in play.variables), *verifying),
+        needed=needed,
+        # What a need may depend on; reading them takes time.
+        defaults=default_values(name) if any("when" in need for need in needed.values()) else {},
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
+from types import MappingProxyType
 from typing import Any
 
 from dlhost.values.inventory import Host, Inventory, Setting
@@ -16,7 +17,7 @@ NEARLY_THE_SAME = 0.85
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """One option of an argument spec; Ansible's vocabulary."""
+    """One option of an argument spec; Ansible's vocabulary. A variable is required where its role always needs it."""
 
     name: str
     type: str = "str"
@@ -34,10 +35,22 @@ class Option:
 
 
 @dataclass(frozen=True, slots=True)
+class Need:
+    """What a role that is present cannot do without: always, or where variables have the values in `when`.
+
+    `made_by` is the dlhost command that makes it; without one the user chooses.
+    """
+
+    when: Mapping[str, Any] = field(default_factory=dict)
+    made_by: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class RoleSchema:
     """What a role is for and which variables it reads.
 
-    `groups` are those whose hosts get it; `given` are variables that the playbooks set themselves.
+    `groups` are those whose hosts get it; `given` are variables that the playbooks set themselves; `needs` are those
+    that a host cannot do without, with `defaults` for the variables that they depend on.
     """
 
     role: str
@@ -45,6 +58,17 @@ class RoleSchema:
     options: Mapping[str, Option]
     groups: frozenset[str] = frozenset()
     given: frozenset[str] = frozenset()
+    needs: Mapping[str, Need] = field(default_factory=dict)
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+
+    def lacks(self, host: Host, name: str) -> bool:
+        """Whether the host has no value for a variable that it needs."""
+        if name in self.given or host.variables.get(f"{self.role}_state") == "absent":
+            return False
+        values = {**self.defaults, **host.variables}
+        if any(values.get(other) != wanted for other, wanted in self.needs[name].when.items()):
+            return False
+        return host.variables.get(name) is None or not str(host.variables[name]).strip()
 
     def applies_to(self, host: Host) -> bool:
         """Whether a group of the host's brings the role."""
@@ -64,12 +88,21 @@ class Problem:
 
 
 def role_schema(
-    role: str, document: Mapping[str, Any], groups: Iterable[str] = (), given: Iterable[str] = ()
+    role: str,
+    document: Mapping[str, Any],
+    groups: Iterable[str] = (),
+    given: Iterable[str] = (),
+    needed: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
+    defaults: Mapping[str, Any] = MappingProxyType({}),
 ) -> RoleSchema:
-    """The main entry point of a parsed meta/argument_specs.yml, and what the playbooks say of the role."""
+    """The main entry point of a parsed meta/argument_specs.yml, with meta/needed.yml and what the playbooks say."""
     main = document["argument_specs"]["main"]
-    options = _options(main.get("options", {}))
-    return RoleSchema(role, main["short_description"], options, frozenset(groups), frozenset(given))
+    needs = {name: Need(**more) for name, more in needed.items()}
+    options = {
+        name: replace(option, required=name in needs and not needs[name].when)
+        for name, option in _options(main.get("options", {})).items()
+    }
+    return RoleSchema(role, main["short_description"], options, frozenset(groups), frozenset(given), needs, defaults)
 
 
 def problems(inventory: Inventory, schemas: Iterable[RoleSchema]) -> list[Problem]:
@@ -97,22 +130,27 @@ def without_effect(inventory: Inventory, schemas: Iterable[RoleSchema]) -> list[
 
 
 def missing(hosts: Sequence[Host], schemas: Iterable[RoleSchema], inventory: str) -> Iterator[str]:
-    """Every required variable that a host of the role's lacks, as a sentence with the fix.
+    """Every variable that a host of the role's needs and lacks, as a sentence with the fix.
 
-    A role that is to be absent is no exception: Ansible holds every role of a host against its spec.
     `inventory` is for the commands in it, as the user named it.
     """
     for schema in schemas:
-        here = [host for host in hosts if schema.applies_to(host)]
-        for option in schema.options.values():
-            lacking = [host.name for host in here if host.variables.get(option.name) is None]
-            if option.required and option.name not in schema.given and lacking:
+        for name, need in schema.needs.items():
+            lacking = [host.name for host in hosts if schema.applies_to(host) and schema.lacks(host, name)]
+            if lacking:
                 verb = "lacks" if len(lacking) == 1 else "lack"
-                fix = "Set it in the inventory, for instance in group_vars/all."
-                if option.secret:
-                    command = f"dlhost secrets set -i {inventory} {option.name}"
-                    fix = f"Set it: {command} (with --generate, dlhost chooses it)"
-                yield f"{', '.join(lacking)} {verb} {option.name}, which role {schema.role} needs. {fix}"
+                where = "".join(f" where {other} is {value}" for other, value in need.when.items())
+                fix = _fix(schema.options[name], need, inventory)
+                yield f"{', '.join(lacking)} {verb} {name}, which role {schema.role} needs{where}. {fix}"
+
+
+def _fix(option: Option, need: Need, inventory: str) -> str:
+    if need.made_by:
+        return f"Make it: {need.made_by} -i {inventory}"
+    if not option.secret:
+        return "Set it in the inventory, for instance in group_vars/all."
+    generate = "" if need.when else " (with --generate, dlhost chooses it)"
+    return f"Set it: dlhost secrets set -i {inventory} {option.name}{generate}"
 
 
 def secrets_in(option: Option, value: Any) -> Iterator[Any]:

@@ -750,7 +750,8 @@ def test_what_a_role_cannot_do_without_is_missed_before_a_connection(world: Worl
     [
         ("portal_password: correct horse\n", (), ""),
         ("portal_password:\n", (), "portal_password should be a text, not empty"),
-        ("portal_state: absent\n", (), "beta, gamma lack portal_password"),
+        ("portal_state: absent\n", (), ""),
+        ("portal_password: ''\n", (), "beta, gamma lack portal_password"),
         ("x: 1\n", ("-e", "portal_password=secret"), ""),
         ("x: 1\n", ("--skip", "portal"), "beta, gamma lack portal_password"),
         ("x: 1\n", ("--limit", "alpha"), ""),

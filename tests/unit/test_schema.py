@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from dlhost.adapters import content
 from dlhost.values.inventory import Connection, Host, Inventory, Location, Setting
 from dlhost.values.schema import missing, problems, role_schema
 
@@ -69,16 +71,67 @@ def test_what_does_not(spec: dict[str, Any], value: Any, message: str) -> None:
     assert said(spec, value) == [f"all.yml:3: {message}"]
 
 
-def test_what_the_playbooks_give_a_host_need_not_have() -> None:
-    options = {"web_x": {"required": True}, "web_key": {"required": True, "no_log": True}, "web_y": {}}
-    document = {"argument_specs": {"main": {"short_description": "Web", "options": options}}}
-    alpha = Host("alpha", ("all", "web"), Connection(), {"web_key": "secret"})
-    needy, served = (role_schema("web", document, ["web"], given) for given in ([], ["web_x"]))
+WEB = {
+    "argument_specs": {
+        "main": {
+            "short_description": "Web",
+            "options": {"web_state": {}, "web_mode": {}, "web_x": {}, "web_key": {"no_log": True}, "web_made": {}},
+        }
+    }
+}
+NEEDED: dict[str, dict[str, Any]] = {
+    "web_x": {},
+    "web_key": {"when": {"web_mode": "own"}},
+    "web_made": {"when": {"web_mode": "ours"}, "made_by": "dlhost make"},
+}
 
-    assert list(missing([alpha], [needy], "rig")) == [
-        "alpha lacks web_x, which role web needs. Set it in the inventory, for instance in group_vars/all."
+
+@pytest.mark.parametrize(
+    ("variables", "said"),
+    [
+        (
+            {},
+            [
+                "alpha lacks web_x, which role web needs. Set it in the inventory, for instance in group_vars/all.",
+                "alpha lacks web_made, which role web needs where web_mode is ours. Make it: dlhost make -i rig",
+            ],
+        ),
+        (
+            {"web_x": 0, "web_mode": "own", "web_key": " "},
+            [
+                "alpha lacks web_key, which role web needs where web_mode is own. "
+                "Set it: dlhost secrets set -i rig web_key"
+            ],
+        ),
+        ({"web_x": "x", "web_mode": "own", "web_key": "secret"}, []),
+        # Only Ansible knows what becomes of a template.
+        ({"web_x": "{{ x }}", "web_mode": "{{ mode }}"}, []),
+        ({"web_state": "absent"}, []),
+    ],
+)
+def test_what_a_role_needs_is_asked_for_while_it_is_present(variables: dict[str, Any], said: list[str]) -> None:
+    alpha = Host("alpha", ("all", "web"), Connection(), variables)
+    other = Host("other", ("all",), Connection(), {})
+    web = role_schema("web", WEB, ["web"], needed=NEEDED, defaults={"web_mode": "ours"})
+
+    assert list(missing([alpha, other], [web], "rig")) == said
+
+
+def test_what_the_playbooks_give_a_host_need_not_have() -> None:
+    web = role_schema("web", WEB, ["web"], ["web_x"], needed={"web_x": {}})
+
+    assert list(missing([Host("alpha", ("web",), Connection(), {})], [web], "rig")) == []
+
+
+def test_a_host_without_an_authority_is_named_before_it_is_connected_to() -> None:
+    tls = next(schema for schema in content.role_schemas() if schema.role == "tls")
+    bare, own = (Host(name, ("web",), Connection(), {}) for name in ("bare", "own"))
+    own = replace(own, variables={"tls_mode": "self_signed"})
+
+    assert list(missing([bare, own], [tls], "rig")) == [
+        f"bare lacks {name}, which role tls needs where tls_mode is local_ca. Make it: dlhost ca create -i rig"
+        for name in ("tls_ca_certificate", "tls_ca_key")
     ]
-    assert list(missing([alpha], [served], "rig")) == []
 
 
 def test_a_description_may_be_several_paragraphs() -> None:

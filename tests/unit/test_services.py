@@ -101,7 +101,7 @@ SCHEMA = role_schema(
             "main": {
                 "short_description": "Jupyter",
                 "options": {
-                    "jupyter_password": {"type": "str", "required": True, "no_log": True},
+                    "jupyter_password": {"type": "str", "no_log": True},
                     "jupyter_token": {"type": "str", "no_log": True},
                     "jupyter_users": {
                         "type": "list",
@@ -112,6 +112,7 @@ SCHEMA = role_schema(
             }
         }
     },
+    needed={"jupyter_password": {}},
 )
 
 

@@ -52,8 +52,8 @@ SPECS = {
         """,
     "portal": """
         portal_state: {type: str, choices: [present, absent], description: Present or absent.}
-        portal_password: {type: str, required: true, no_log: true, description: Password.}
-        portal_names: {type: list, elements: str, required: true, description: Its names.}
+        portal_password: {type: str, no_log: true, description: Password.}
+        portal_names: {type: list, elements: str, description: Its names.}
         portal_url: {type: str, description: Where to look.}
         portal_tokens: {type: list, elements: str, no_log: true, description: Tokens.}
         portal_users:
@@ -70,6 +70,11 @@ SPECS = {
 
 # A playbook to the hosts and the roles of its one play.
 PLAYBOOKS = {"access": ("all", ("system", "ssh_hardening")), "portal": ("portals:workspace", ("portal",))}
+# meta/needed.yml of the one that needs something.
+NEEDED = """
+    portal_password: {}
+    portal_names: {}
+    """
 GIVEN = {"portal": "      vars: {portal_names: [alpha]}\n"}
 
 
@@ -87,6 +92,7 @@ def write_content(root: Path) -> Path:
         spec = f"argument_specs:\n  main:\n    short_description: Role {role}\n    options:\n{indented}"
         write(root / "roles" / role / "meta" / "argument_specs.yml", spec)
         write(root / "roles" / role / "defaults" / "main.yml", f"---\n# One.\n{role}_one: 1\n")
+    write(root / "roles" / "portal" / "meta" / "needed.yml", NEEDED)
     for playbook, (hosts, roles) in PLAYBOOKS.items():
         listed = "".join(f"    - role: dlhost.host.{role}\n{GIVEN.get(role, '')}" for role in roles)
         write(root / "playbooks" / f"{playbook}.yml", f"- name: Play\n  hosts: {hosts}\n  roles:\n{listed}")
