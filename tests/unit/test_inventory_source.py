@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from dlhost.adapters import inventory_source, vault
+from dlhost.adapters import content, inventory_source, vault
 from dlhost.cli import options
 from dlhost.errors import ExitCode, InventoryError, UsageError
 from dlhost.values.inventory import Connection, Host, Inventory, Location
+from dlhost.values.schema import missing, problems, without_effect
 from tests.unit.world import World, write
 
 PASSWORD = vault.VaultPassword("correct horse")
@@ -289,3 +290,14 @@ def test_namesakes_are_kept_apart_and_the_users_own_has_the_plain_name(tmp_path:
     assert keys[3] == keys[4]
     assert len(set(keys)) == 3
     assert all(re.fullmatch(r"rig-[0-9a-f]{8}", key) for key in keys[2:])
+
+
+def test_the_example_lacks_nothing_but_its_secrets() -> None:
+    example = load(Path(__file__).parents[2] / "inventories" / "example")
+    schemas = content.role_schemas()
+
+    assert problems(example, schemas) + without_effect(example, schemas) == []
+    lacking = {
+        re.sub(r"rig lacks (\w+),.*", r"\1", sentence) for sentence in missing(example.hosts, schemas, "example")
+    }
+    assert lacking == {"jupyter_password", "tls_ca_key"}
