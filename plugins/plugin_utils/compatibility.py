@@ -157,6 +157,11 @@ class Cudnn:
     """The last release that the row speaks for; empty while newer ones are like it."""
     unverified: str = ""
 
+    @property
+    def newest(self) -> str:
+        """Its last release, in a sentence."""
+        return self.last or "the newest"
+
     def covers(self, version: tuple[int, ...]) -> bool:
         """Whether the row speaks for a version of which so many numbers are given."""
         length = len(version)
@@ -427,9 +432,9 @@ class Table:
         if wanted is None:
             known = ", ".join(cuda.release for cuda in self.cudas)
             return f"There is no CUDA release {release} in dlhost's table; take one of {known}."
-        for card in cards:
-            if card.compute_capability not in wanted.compute_capabilities:
-                return self._cuda_without(card, wanted, cards, driver)
+        without = next((card for card in cards if card.compute_capability not in wanted.compute_capabilities), None)
+        if without:
+            return self._cuda_without(without, wanted, cards, driver)
         if driver and not reaches(driver, wanted.smallest_driver):
             return self._driver_too_old(wanted, cards, driver)
         return ""
@@ -447,11 +452,8 @@ class Table:
     def _driver_too_old(self, wanted: Cuda, cards: Sequence[Card], driver: str) -> str:
         older, newer = self.newest_cuda(cards, driver), self.driver_branch(cards)
         ways = [f"take CUDA {older.release}"] if older else []
-        ways += (
-            [f"set nvidia_driver_branch to {newer.name}"]
-            if newer and reaches(newer.name, wanted.smallest_driver)
-            else []
-        )
+        if newer and reaches(newer.name, wanted.smallest_driver):
+            ways.append(f"set nvidia_driver_branch to {newer.name}")
         advice = f"; {' or '.join(ways)}" if ways else ""
         return f"CUDA {wanted.release} needs driver {wanted.smallest_driver} or newer, not {driver}{advice}."
 
@@ -478,10 +480,11 @@ class Table:
             return ""
         fitting = [each for each in self.cudnns if all(map(each.runs_on, cards))]
         best = max(fitting, key=lambda each: (each.cuda_major == cuda_major, each.cuda_major), default=None)
-        advice = f"take cuDNN {best.last or best.release} for CUDA {best.cuda_major}" if best else "no cuDNN has"
+        advice = f"take cuDNN {best.newest} for CUDA {best.cuda_major}" if best else "no cuDNN has"
+        what = f"cuDNN {version}" if version else "cuDNN"
         return (
-            f"cuDNN {version or row.release} for CUDA {cuda_major} has no code for the {card.described}, as compute "
-            f"capability {card.compute_capability} is below {row.smallest_compute_capability}; {advice}."
+            f"{what} for CUDA {cuda_major} has no code for the {card.described}, as compute capability "
+            f"{card.compute_capability} is below {row.smallest_compute_capability}; {advice}."
         )
 
     def _no_cudnn(self, cuda_major: int, version: str) -> str:
@@ -491,8 +494,10 @@ class Table:
                 f"There is no cuDNN for CUDA {cuda_major} in dlhost's table; take CUDA {' or '.join(map(str, known))}."
             )
         rows = [row for row in self.cudnns if row.cuda_major == cuda_major]
-        some = f"one from {rows[0].release} {'to ' + rows[-1].last if rows[-1].last else 'on'}"
-        return f"There is no cuDNN {version} for CUDA {cuda_major} in dlhost's table; take {some}."
+        return (
+            f"There is no cuDNN {version} for CUDA {cuda_major} in dlhost's table; take one from {rows[0].release} on, "
+            f"up to {rows[-1].newest}."
+        )
 
     # Frameworks
 

@@ -530,7 +530,7 @@ def test_the_newest_cuda_is_one_that_the_driver_has_in_full(
             ["gtx-1070"],
             13,
             "",
-            f"cuDNN 9.12.0 for CUDA 13 has no code for the {GTX_1070}, as compute capability "
+            f"cuDNN for CUDA 13 has no code for the {GTX_1070}, as compute capability "
             "6.1 is below 7.5; take cuDNN 9.10.2 for CUDA 12.",
         ),
         (
@@ -552,14 +552,19 @@ def test_the_newest_cuda_is_one_that_the_driver_has_in_full(
             ["rtx-4090"],
             13,
             "9.10.2",
-            "There is no cuDNN 9.10.2 for CUDA 13 in dlhost's table; take one from 9.12.0 on.",
+            "There is no cuDNN 9.10.2 for CUDA 13 in dlhost's table; take one from 9.12.0 on, up to the newest.",
         ),
-        (["t4"], 12, "8.9", "There is no cuDNN 8.9 for CUDA 12 in dlhost's table; take one from 9.0.0 on."),
+        (
+            ["t4"],
+            12,
+            "8.9",
+            "There is no cuDNN 8.9 for CUDA 12 in dlhost's table; take one from 9.0.0 on, up to the newest.",
+        ),
         (
             ["t4"],
             11,
             "9.11",
-            "There is no cuDNN 9.11 for CUDA 11 in dlhost's table; take one from 9.0.0 to 9.10.2.",
+            "There is no cuDNN 9.11 for CUDA 11 in dlhost's table; take one from 9.0.0 on, up to 9.10.2.",
         ),
         (["gtx-1070"], 12, "9.10.2.21", ""),
         (["gtx-1070"], 12, "9.9", ""),
