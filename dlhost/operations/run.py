@@ -341,9 +341,9 @@ def judge_sudo(
     ask: Callable[[str], str] | None,
     sockets: Path,
 ) -> tuple[list[Probe], dict[str, str], str | None]:
-    """The probes with a verdict where sudo wants a password: the inventory's, or one asked for once and then tried on all.
+    """Judge the hosts where sudo wants a password: by the inventory's, or by one asked for once and tried on all.
 
-    Returns the accepted passwords by host too, and the one that was asked for.
+    Returns the probes, the accepted passwords by host, and the one that was asked for.
     """
     by_name = {host.name: host for host in hosts}
     judged: list[Probe] = []
