@@ -79,8 +79,21 @@ def others() -> None:
     assert ask("/", client=Client("other.example.org"))[2] == "somebody else's, encrypted"
 
 
+def spoken(version: ssl.TLSVersion) -> tuple[str | None, str | None]:
+    """TLS and HTTP as a client gets them that knows this version of TLS alone."""
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    context.minimum_version = context.maximum_version = version
+    context.set_alpn_protocols(["h2", "http/1.1"])
+    with socket.create_connection(("127.0.0.1", 443)) as plain, context.wrap_socket(plain, server_hostname=NAME) as tls:
+        return tls.version(), tls.selected_alpn_protocol()
+
+
 def front() -> None:
     still()
+    assert spoken(ssl.TLSVersion.TLSv1_2) == ("TLSv1.2", "h2")
+    assert spoken(ssl.TLSVersion.TLSv1_3) == ("TLSv1.3", "h2")
     _status, headers, text = ask("/jupyter/ada/x", Origin="https://evil.example", X_Forwarded_For="192.0.2.9")
     seen = json.loads(text)["headers"]
     assert seen["Origin"] == "https://evil.example", seen

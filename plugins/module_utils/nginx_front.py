@@ -15,6 +15,9 @@ TOPICS = ("chain", "names", "old_tls", "paths", "headers", "redirect")
 HEADERS = ("x-content-type-options", "referrer-policy", "x-frame-options")
 # What nginx says where nobody answers behind it.
 UNANSWERED = (502, 504)
+# Where it lets nobody in from here, it says so itself, on its own page.
+DENIED = 403
+OWN_PAGE = "<center>nginx"
 # The argument_spec of https_probe, where it looks from the controller and where it does from the host.
 LOOK_ARGUMENTS = {
     "names": {"type": "list", "elements": "str", "required": True},
@@ -122,7 +125,7 @@ def look(
     if "chain" in seen.problems:
         seen.unasked["names"] = "not known, since the certificate is not trusted"
     _look_at_old_tls(seen, address, names[0], secure)
-    seen.judge("paths", (_path_problem(address, names[0], path, secure) for path in paths))
+    _look_behind(seen, address, names[0], paths, secure)
     seen.judge("headers", (f"{header} is missing" for header in HEADERS if header not in first.headers))
     if redirects:
         seen.judge("redirect", (_redirect_problem(address, name, plain) for name in names))
@@ -162,12 +165,21 @@ def _look_at_old_tls(seen: Seen, address: str, name: str, port: int) -> None:
         seen.unasked["old_tls"] = f"not known, since this end cannot speak TLS 1.1 itself ({why})"
 
 
-def _path_problem(address: str, name: str, path: str, port: int) -> str:
-    try:
-        status = ask(address, name, path, trusting_anyone(), port).status
-    except OSError as error:
-        return f"{path}: {error}"
-    return f"{path}: status {status}" if status in UNANSWERED else ""
+def _look_behind(seen: Seen, address: str, name: str, paths: list[str], port: int) -> None:
+    problems, denied = [], []
+    for path in paths:
+        try:
+            answer = ask(address, name, path, trusting_anyone(), port)
+        except OSError as error:
+            problems.append(f"{path}: {error}")
+            continue
+        if answer.status in UNANSWERED:
+            problems.append(f"{path}: status {answer.status}")
+        elif answer.status == DENIED and OWN_PAGE in answer.body:
+            denied.append(path)
+    seen.judge("paths", problems)
+    if denied and not problems:
+        seen.unasked["paths"] = f"nobody may come to {', '.join(denied)} from where this was looked"
 
 
 def _redirect_problem(address: str, name: str, port: int) -> str:

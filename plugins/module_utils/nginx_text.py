@@ -75,7 +75,10 @@ def servers(text: str) -> list[Server]:
     return [
         Server(
             listens=tuple(words[1:] for words in lines if words[0] == "listen" and len(words) > 1),
-            names=frozenset(name.lower() for words in lines if words[0] == "server_name" for name in words[1:]),
+            # ".example.org" is example.org and every name below.
+            names=frozenset(
+                name.lower().removeprefix(".") for words in lines if words[0] == "server_name" for name in words[1:]
+            ),
         )
         for lines in found.values()
     ]

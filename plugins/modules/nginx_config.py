@@ -170,7 +170,10 @@ class Plan:
 
 @dataclasses.dataclass(frozen=True)
 class Kept:
-    """Paths as they were, to be put back: files, links by what they lead to, and None where nothing was."""
+    """Paths as they were, to be put back: files, links by what they lead to, and None where nothing was.
+
+    A directory, which nothing here replaces, is not among them.
+    """
 
     paths: dict[Path, owned_files.OwnedFile | Path | None]
 
@@ -181,7 +184,7 @@ class Kept:
             found = owned_files.find(path)
             if found.content is not None:
                 kept[path] = owned_files.OwnedFile(path, found.content, found.mode, found.owner, found.group)
-            else:
+            elif path.is_symlink() or not path.exists():
                 kept[path] = path.readlink() if path.is_symlink() else None
         return cls(kept)
 

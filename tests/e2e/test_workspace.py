@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import signal
 import ssl
 import urllib.request
+from collections.abc import Iterator
 
 import pytest
 
@@ -60,46 +62,85 @@ def test_every_damage_is_found_by_one_look_and_repaired_by_one_run(workspace: Wo
     workspace.require(0, "verify")
 
 
-def test_a_host_that_signs_for_itself_is_trusted_by_its_own_certificate_alone(workspace: Workspace) -> None:
-    workspace.set(tls_mode="self_signed")
+@pytest.fixture
+def chosen(workspace: Workspace) -> Iterator[Workspace]:
+    """A workspace whose owner chooses something that the other tests do not."""
+    yield workspace
+    workspace.set()
     workspace.require(0, "provision")
-    checks = workspace.checks("verify", code=0)
-    for check in ("tls.client", "nginx_proxy.chain", "nginx_proxy.names", "jupyter.public"):
-        assert checks[check] == "pass", checks
+
+
+def test_a_host_that_signs_for_itself_is_trusted_by_its_own_certificate_alone(chosen: Workspace) -> None:
+    chosen.set(tls_mode="self_signed")
+    chosen.require(0, "provision")
+    checks = chosen.checks("verify", code=0)
+    assert {checks[name] for name in ("tls.client", "nginx_proxy.chain", "nginx_proxy.names", "jupyter.public")} == {
+        "pass"
+    }
 
     # Whoever else answers there is found out, though nobody could know his certificate either.
-    workspace.host.execute(
+    chosen.host.execute(
         "cd /root && openssl req -x509 -newkey rsa:2048 -noenc -days 9 -subj /CN=x -keyout k -out c 2>/dev/null;"
         "sed -i 's#/etc/dlhost/tls/cert.pem#/root/c#; s#/etc/dlhost/tls/key.pem#/root/k#'"
         " /etc/nginx/sites-available/dlhost.conf; systemctl reload nginx.service"
     )
-    checks = workspace.checks("verify", code=7)
+    checks = chosen.checks("verify", code=7)
     assert {checks["nginx_proxy.chain"], checks["jupyter.public"]} == {"fail"}
 
-    workspace.set()
-    workspace.require(0, "provision")
-    workspace.require(0, "verify")
+
+def test_a_certificate_of_the_users_own_says_what_the_front_is_called(chosen: Workspace) -> None:
+    address = chosen.host.address
+    names = f"subjectAltName=DNS:*.lab.example.org,DNS:Rig.example.org,IP:{address}"
+    made = chosen.host.execute(
+        f"openssl req -x509 -newkey rsa:2048 -noenc -days 90 -subj /CN=rig -addext {names!r} -keyout - 2>/dev/null"
+    )
+    key, begin, certificate = made.partition("-----BEGIN CERTIFICATE-----")
+    certificate = begin + certificate
+    chosen.set(
+        tls_mode="provided",
+        tls_certificate=certificate,
+        tls_certificate_key=key,
+        tls_anchors=certificate,
+        # Of these, the certificate serves the first alone.
+        tls_names=["my.lab.example.org", "other.example.org"],
+    )
+    chosen.require(0, "provision")
+    served = chosen.host.execute("grep server_name /etc/nginx/sites-available/dlhost.conf")
+    assert f"server_name my.lab.example.org rig.example.org {address};" in served
+    checks = chosen.checks("verify", "--roles", "tls,nginx_proxy", code=0)
+    assert {checks[name] for name in ("tls.client", "nginx_proxy.chain", "nginx_proxy.names")} == {"pass"}
 
 
-def test_what_users_serve_themselves_is_behind_the_front_too(workspace: Workspace) -> None:
+def test_what_users_serve_themselves_is_behind_the_front_too(chosen: Workspace) -> None:
     site = {"path": "/mine/", "upstream": "http://127.0.0.1:9300"}
-    workspace.host.execute(
+    chosen.host.execute(
         "mkdir -p /srv/www/mine; echo of my own > /srv/www/mine/word;"
         "systemd-run --quiet --unit=mine python3 -m http.server --bind 127.0.0.1 --directory /srv/www 9300"
     )
-    workspace.set(nginx_proxy_sites=[site])
-    workspace.require(0, "provision")
-    workspace.require(0, "verify")
-    trusting = ssl.create_default_context(cafile=str(workspace.authority))
-    for url, words in ((f"https://{workspace.host.address}/mine/word", "of my own"), (workspace.url(USER), "Jupyter")):
+    chosen.set(nginx_proxy_sites=[site])
+    chosen.require(0, "provision")
+    chosen.require(0, "verify")
+    trusting = ssl.create_default_context(cafile=str(chosen.authority))
+    for url, words in ((f"https://{chosen.host.address}/mine/word", "of my own"), (chosen.url(USER), "Jupyter")):
         with urllib.request.urlopen(url, context=trusting) as answer:  # noqa: S310
             assert words in answer.read().decode()
 
-    workspace.set(nginx_proxy_sites=[{**site, "path": f"/jupyter/{USER}/"}])
-    assert f"Two sites have the path /jupyter/{USER}/" in workspace.require(1, "provision")
-    workspace.set(nginx_proxy_role_sites=[site])
-    assert "nginx_proxy_role_sites has no effect here: the playbook sets it" in workspace.require(2, "provision")
+    chosen.set(nginx_proxy_sites=[{**site, "path": f"/jupyter/{USER}/"}])
+    assert f"Two sites have the path /jupyter/{USER}/" in chosen.require(1, "provision")
+    chosen.set(nginx_proxy_role_sites=[site])
+    assert "nginx_proxy_role_sites has no effect here: the playbook sets it" in chosen.require(2, "provision")
+    chosen.host.execute("systemctl stop mine.service")
 
-    workspace.set()
-    workspace.require(0, "provision")
-    workspace.host.execute("systemctl stop mine.service")
+
+def test_a_tunnel_leads_to_jupyter_without_an_open_port(workspace: Workspace) -> None:
+    tunnel = workspace.dlhost.start("tunnel", "jupyter", "-i", workspace.inventory, "--user", OTHER)
+    assert tunnel.stdout is not None
+    try:
+        url = tunnel.stdout.readline().strip()
+        assert url.startswith("http://127.0.0.1:") and url.endswith(f"/jupyter/{OTHER}/")
+        with urllib.request.urlopen(url) as answer:  # noqa: S310
+            assert "Password" in answer.read().decode()
+    finally:
+        tunnel.send_signal(signal.SIGINT)
+        tunnel.communicate()
+    assert tunnel.returncode == 0

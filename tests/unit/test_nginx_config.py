@@ -95,13 +95,14 @@ def test_a_port_that_nginx_itself_keeps_is_explained(config: Any, monkeypatch: p
 def test_what_was_kept_comes_back(config: Any, tmp_path: Path) -> None:
     directory = tmp_path / "etc"
     directory.mkdir()
-    file, link, nothing, gone = (directory / name for name in ("file", "link", "nothing", "gone"))
+    file, link, nothing, gone, inner = (directory / name for name in ("file", "link", "nothing", "gone", "inner"))
+    inner.mkdir()
     file.write_text("old")
     file.chmod(0o640)
     link.symlink_to(file)
     gone.symlink_to("/nowhere")
 
-    kept = config.Kept.of([file, link, nothing, gone])
+    kept = config.Kept.of([file, link, nothing, gone, inner])
     file.write_text("new")
     link.unlink()
     link.write_text("no link")
@@ -111,4 +112,4 @@ def test_what_was_kept_comes_back(config: Any, tmp_path: Path) -> None:
 
     assert (file.read_text(), file.stat().st_mode & 0o7777) == ("old", 0o640)
     assert (link.readlink(), gone.readlink()) == (file, Path("/nowhere"))
-    assert {path.name for path in directory.iterdir()} == {"file", "link", "gone"}
+    assert {path.name for path in directory.iterdir()} == {"file", "link", "gone", "inner"}

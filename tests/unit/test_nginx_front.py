@@ -51,7 +51,12 @@ def serve(certificates: Path) -> Iterator[Serve]:
     servers = []
 
     def start(
-        certificate: str = "", *, headers: dict[str, str] = HEADERS, status: int = 200, old_tls: bool = False
+        certificate: str = "",
+        *,
+        headers: dict[str, str] = HEADERS,
+        status: int = 200,
+        body: str = "",
+        old_tls: bool = False,
     ) -> int:
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
@@ -59,6 +64,7 @@ def serve(certificates: Path) -> Iterator[Serve]:
                 for name, value in headers.items():
                     self.send_header(name, value)
                 self.end_headers()
+                self.wfile.write(body.encode())
 
             def log_message(self, *_arguments: object) -> None:
                 pass
@@ -143,6 +149,16 @@ def test_a_certificate_that_signs_itself_is_vouched_for_by_nobody(
     assert look(https=serve("itself"), authority=(certificates / "itself.pem").read_text()) == nginx_front.Seen()
 
 
+def test_a_certificate_whose_time_is_over_is_not_trusted(
+    look: Callable[..., nginx_front.Seen], serve: Serve, certificates: Path
+) -> None:
+    openssl(certificates, "x509", "-in", "itself.pem", "-signkey", "itself.key", "-days", "-1", "-out", "over.pem")
+    (certificates / "over.key").write_text((certificates / "itself.key").read_text())
+    seen = look(https=serve("over"), authority=(certificates / "over.pem").read_text())
+
+    assert "certificate has expired" in seen.problems["chain"]
+
+
 def test_every_name_has_to_be_in_the_certificate(look: Callable[..., nginx_front.Seen]) -> None:
     seen = look(names=["localhost", "rig.example.org", "127.0.0.2"])
 
@@ -162,7 +178,9 @@ def test_tls_1_1_is_noticed(look: Callable[..., nginx_front.Seen], serve: Serve)
 def test_a_path_with_nobody_behind_it_is_named(look: Callable[..., nginx_front.Seen], serve: Serve) -> None:
     assert look(https=serve("front", status=502)).problems == {"paths": "/a/: status 502"}
     # Somebody who asks for a password is somebody.
-    assert look(https=serve("front", status=403)).problems == {}
+    assert look(https=serve("front", status=403)) == nginx_front.Seen()
+    closed = look(https=serve("front", status=403, body="<center>nginx</center>"))
+    assert closed.problems == {} and "nobody may come to /a/ from" in closed.unasked["paths"]
 
 
 def test_missing_headers_and_redirects_are_named(look: Callable[..., nginx_front.Seen], serve: Serve) -> None:

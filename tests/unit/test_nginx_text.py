@@ -68,6 +68,9 @@ def test_a_name_is_taken_only_on_the_same_port() -> None:
     files[Path("/c")] = "http { server { listen 80; listen [::]:443 ssl; server_name x RIG.example.org; } }"
     assert nginx_text.taken_name(files, ["x.y", "Rig.Example.Org"], [443, 80]) == (Path("/c"), "rig.example.org", 443)
     assert nginx_text.taken_name(files, ["rig.example.org"], [80]) == (Path("/c"), "rig.example.org", 80)
+    below = {Path("/d"): "server { server_name .Example.org; }"}
+    assert nginx_text.taken_name(below, ["rig.example.org"], [80]) is None
+    assert nginx_text.taken_name(below, ["example.org"], [80]) == (Path("/d"), "example.org", 80)
 
 
 @pytest.mark.parametrize(("version", "modern"), [((1, 18, 0), False), ((1, 25, 0), False), ((1, 25, 1), True)])
