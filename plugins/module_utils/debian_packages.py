@@ -79,9 +79,10 @@ def install(
 ) -> Transaction:
     """Install the packages, NAME or NAME=VERSION, without recommendations, in one transaction; returns what it did.
 
-    It may purge installed packages that match the shell patterns in `replaces`, and no others; it may neither bring,
-    change nor remove what matches `protects` and is not among the names. `hold` says whether apt leaves the packages as
-    they are from then on; without it, what was held is held again. `on_start` is called when nothing speaks against it.
+    It may purge installed packages that match the shell patterns in `replaces`, and no others; without names it does
+    nothing else. It may neither bring, change nor remove what matches `protects` and is not among the names. `hold`
+    says whether apt leaves the packages as they are from then on; without it, what was held is held again. `on_start`
+    is called when nothing speaks against it.
 
     Raises:
         PackagesError: A lock is held for too long, a name is unknown, there is no room, apt would do what it may not,
@@ -92,7 +93,7 @@ def install(
         failure = "An installation was cut and dpkg cannot finish it"
         _must(failure, timeout_s, "dpkg", "--configure", "-a", *KEEP_CONFIGURATION)
     terms = _terms(names, replaces, protects)
-    transaction = _carry_out(terms, timeout_s, on_start) if terms.wishes else Transaction()
+    transaction = _carry_out(terms, timeout_s, on_start) if _is_due(terms) else Transaction()
     if hold is not None:
         set_held(terms.own, held=hold, check=False)
     return transaction
@@ -107,9 +108,9 @@ def foresee(
         PackagesError: It would be refused.
     """
     terms = _terms(names, replaces, protects)
-    if not terms.wishes:
+    if not _is_due(terms):
         return Transaction()
-    if _sources_are_newer() or _unknown(terms.names):
+    if terms.wishes and (_sources_are_newer() or _unknown(terms.names)):
         return None
     transaction, _command = _simulate(terms)
     _make_sure_of_room(transaction)
@@ -122,8 +123,13 @@ def _terms(names: Collection[str], replaces: Collection[str], protects: Collecti
     return Terms(wishes, met, tuple(replaces), tuple(protects))
 
 
+def _is_due(terms: Terms) -> bool:
+    return bool(terms.wishes) or (terms.only_remove and any(map(terms.lets_go, known_packages())))
+
+
 def _carry_out(terms: Terms, timeout_s: int, on_start: Callable[[], None]) -> Transaction:
-    fresh = _lists_are_fresh() and not _unknown(terms.names)
+    # What goes is known without any list.
+    fresh = terms.only_remove or (_lists_are_fresh() and not _unknown(terms.names))
     if not fresh:
         _update(timeout_s)
         # Asked beforehand: apt-get takes `curl-` for a wish to remove curl, and a dot in an unknown name for a pattern.

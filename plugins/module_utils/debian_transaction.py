@@ -110,12 +110,18 @@ class Terms:
         """Every wished package, there already or not."""
         return {wish.name for wish in (*self.wishes, *self.met)}
 
+    @property
+    def only_remove(self) -> bool:
+        """Whether what matches `replaces` goes without anything in its place."""
+        return bool(self.replaces) and not self.own
+
     def lets_go(self, name: str) -> bool:
         return matches(name, self.replaces)
 
     def refusal(self, transaction: Transaction) -> str:
         """Why the transaction may not take place, in one sentence; empty where nothing speaks against it."""
-        wished = f"To install {listed(self.names)}, apt would"
+        purpose = f"install {listed(self.names)}" if self.wishes else f"remove {listed(list(self.replaces))}"
+        wished = f"To {purpose}, apt would"
         removed = [name for name in transaction.removed if not self.lets_go(name)]
         protected = [
             step for step in transaction.steps if step.name not in self.own and matches(step.name, self.protects)

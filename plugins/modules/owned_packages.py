@@ -30,7 +30,8 @@ options:
   replaces:
     description:
       - Shell patterns of package names. Installed packages of these names that the new ones do without are purged in
-        the same transaction. Without it nothing is ever removed; what apt would remove is named in a refusal.
+        the same transaction; without any O(names), all of them are. Without it nothing is ever removed; what apt would
+        remove is named in a refusal.
     type: list
     elements: str
     default: []
@@ -131,7 +132,7 @@ def install(request: dict, check: bool) -> dict[str, object]:
     transaction: Transaction | None = Transaction()
     if check:
         transaction = debian_packages.foresee(names, **terms)
-    elif due or to_mark or was_cut:
+    elif due or to_mark or was_cut or not names:
         transaction = debian_packages.install(
             names, hold=hold, on_start=lambda: owned_files.claim_packages(request["role"], bare), **terms
         )

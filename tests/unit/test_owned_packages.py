@@ -93,6 +93,28 @@ def test_a_branch_is_changed_in_one_transaction_after_its_pin(rig: AptHost) -> N
     assert not rig.install(*wanted, replaces=OLD_DRIVER)["changed"]
 
 
+@pytest.mark.parametrize("release", ["12.9", "13.0"])
+def test_a_release_goes_and_the_other_stays(host: AptHost, release: str) -> None:
+    host.install("cuda-toolkit-12-9", "cuda-toolkit-13-0")
+    dashed = release.replace(".", "-")
+    foreseen = host.install(check=True, replaces=[f"cuda-*-{dashed}"])
+    assert foreseen["changed"]
+    answer = host.install(replaces=[f"cuda-*-{dashed}"])
+    assert answer["removed_packages"] == foreseen["removed_packages"]
+    assert f"cuda-nvcc-{dashed}" in answer["removed_packages"]
+    left = host.packages()
+    assert [name for name in left if name.endswith(dashed)] == []
+    assert {"cuda-toolkit-12-9", "cuda-toolkit-13-0"} & left.keys()
+    for check in (True, False):
+        assert not host.install(check=check, replaces=[f"cuda-*-{dashed}"])["changed"]
+
+
+def test_what_goes_takes_nothing_along(host: AptHost) -> None:
+    host.install("cuda-toolkit-12-9")
+    said = host.refusal(replaces=["cuda-nvcc-*"])
+    assert said.startswith("To remove cuda-nvcc-*, apt would remove cuda-")
+
+
 def test_the_way_back_to_an_older_branch_has_to_be_asked_for(rig: AptHost) -> None:
     rig.install("nvidia-driver-pinning-570", replaces=["nvidia-driver-pinning-*"])
     said = rig.refusal("nvidia-driver")
