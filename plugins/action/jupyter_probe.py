@@ -9,7 +9,7 @@ from urllib.parse import urljoin, urlsplit
 from ansible.plugins.action import ActionBase
 from ansible_collections.dlhost.host.plugins.module_utils.jupyter_session import Trust, try_out
 from ansible_collections.dlhost.host.plugins.plugin_utils.fresh_ssh import fresh_connection, is_ssh, ssh_settings
-from ansible_collections.dlhost.host.plugins.plugin_utils.piped_modules import pipe_modules
+from ansible_collections.dlhost.host.plugins.plugin_utils.piped_modules import run_piped
 
 CONNECT_TIMEOUT_S = 5
 
@@ -19,11 +19,7 @@ class ActionModule(ActionBase):
     _supports_check_mode = True
 
     def run(self, tmp=None, task_vars=None):
-        result = super().run(tmp, task_vars)
-        refusal = pipe_modules(self)
-        if refusal:
-            return result | {"failed": True, "msg": refusal}
-        result.update(self._execute_module("dlhost.host.jupyter_probe", self._task.args, task_vars=task_vars))
+        result = super().run(tmp, task_vars) | run_piped(self, "dlhost.host.jupyter_probe", task_vars)
         if result.get("failed"):
             return result
         return result | self._closed_ports() | {"public": self._public()}

@@ -1,21 +1,27 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Modules whose arguments are never in a file of the host."""
+"""Modules whose arguments are in no file and in no journal of the host."""
 
 from __future__ import annotations
 
 from ansible.plugins.action import ActionBase
 
 
-def pipe_modules(action: ActionBase) -> str:
-    """Have the task's modules travel on standard input, whatever the configuration says; returns why that cannot be.
+def run_piped(action: ActionBase, name: str, task_vars: dict) -> dict:
+    """Run the module of that name with the task's arguments, whatever the configuration says; returns its result.
 
     Without pipelining Ansible writes a module with its arguments, such as a password, to a file on the host first.
+    And every module tells the host's journal its arguments, where it knows a password again only as it was typed:
+    not within a list, where quotes have backslashes. To be silent is less than no_log, which would hide errors too.
     """
     connection = action._connection
     connection.always_pipeline_modules = True
-    if (connection.become is None or connection.become.pipelining) and action._is_pipelining_enabled("new"):
-        return ""
-    return (
-        "A password shall reach a host on standard input only, and this connection would write it to a file there. "
-        "Use sudo for become, and unset ANSIBLE_KEEP_REMOTE_FILES and ssh's RequestTTY; nothing was changed."
-    )
+    if not (connection.become is None or connection.become.pipelining) or not action._is_pipelining_enabled("new"):
+        return {
+            "failed": True,
+            "changed": False,
+            "msg": "A password shall reach a host on standard input only, and this connection would write it to a file "
+            "there. Use sudo for become, and unset ANSIBLE_KEEP_REMOTE_FILES and ssh's RequestTTY; "
+            "nothing was changed.",
+        }
+    silent = {**task_vars, "ansible_no_target_syslog": True}
+    return action._execute_module(name, action._task.args, task_vars=silent)
