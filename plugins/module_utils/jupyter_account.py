@@ -23,10 +23,11 @@ UMASK = 0o027
 
 
 def look(directories: list[str], files: list[str]) -> dict[str, object]:
-    """What there is of each directory, which files cannot be read, and the user's own settings per file."""
+    """What there is of each directory and of the home, which files cannot be read, the user's own settings per file."""
     return {
         "directories": [_directory(Path(path)) for path in directories],
         "unreadable": [path for path in files if not os.access(path, os.R_OK)],
+        "has_home": os.access(Path.home(), os.W_OK | os.X_OK),
         "read": _settings(READ),
         "unread": _settings(UNREAD),
     }

@@ -52,10 +52,7 @@ class Account:
 
 @dataclasses.dataclass(frozen=True)
 class Unit:
-    """A unit as systemd has it; `started` is in seconds of the epoch and 0 where it does not run.
-
-    One without a directory of its own under /run keeps nothing that a restart would destroy.
-    """
+    """A unit as systemd has it; `started` is in seconds of the epoch and 0 where it does not run."""
 
     name: str
     masked: str  # "masked", "masked-runtime" or empty.
@@ -65,7 +62,12 @@ class Unit:
     reload_due: bool
     process: int
     started: float
-    runtime_directory: str
+
+    @property
+    def runtime_directory(self) -> Path:
+        """Where the connection files of its kernels lie; not there where nothing has any."""
+        # Not what systemd says of a running unit: it forgets that of one that is masked, or edited since.
+        return RUNTIME / self.name.removesuffix(".service").replace("@", "-", 1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -140,10 +142,7 @@ def hashes(environment: Path, known: dict[str, list[str]]) -> dict[str, str]:
 
 def find_units(names: list[str]) -> dict[str, Unit]:
     """The units of these names, as systemd has them now."""
-    properties = (
-        "Id,LoadState,UnitFileState,ActiveState,NeedDaemonReload,MainPID,ExecMainStartTimestampMonotonic,"
-        "RuntimeDirectory"
-    )
+    properties = "Id,LoadState,UnitFileState,ActiveState,NeedDaemonReload,MainPID,ExecMainStartTimestampMonotonic"
     found = {}
     text = run("systemctl", "show", "--property", properties, *names).stdout if names else ""
     for block in filter(None, text.split("\n\n")):
@@ -160,7 +159,6 @@ def find_units(names: list[str]) -> dict[str, Unit]:
             process=int(row["MainPID"]),
             # The clock may have been set since; time since boot was not.
             started=time.time() - time.monotonic() + since_boot if active else 0,
-            runtime_directory=row["RuntimeDirectory"],
         )
     return found
 
@@ -190,6 +188,8 @@ def find_listeners() -> list[Listener]:
     for row in text.splitlines():
         _state, _received, _sent, local, _peer, details = [*row.split(None, 5), ""][:6]
         address, _colon, port = local.rpartition(":")
+        # Java and others write an address of IPv4 as one of IPv6.
+        address = address.partition("%")[0].strip("[]").removeprefix("::ffff:")
         process = re.search(r'\("(.*?)",pid=(\d+)', details)
         owner = re.search(r"\buid:(\d+)", details)
         # In a container, not even root sees whose process holds a socket; the kernel still knows its service.
@@ -197,7 +197,7 @@ def find_listeners() -> list[Listener]:
         unit = _service_in(group[1]) if group else unit_of(int(process[2])) if process else ""
         name = owned_files.name_of(pwd.getpwuid, int(owner[1]) if owner else 0)
         program = f"{process[1]}, process {process[2]} of {name}" if process else f"a program of {name}"
-        listeners.append(Listener(address.partition("%")[0].strip("[]"), int(port), unit, program))
+        listeners.append(Listener(address, int(port), unit, program))
     return listeners
 
 
@@ -233,19 +233,18 @@ def processes_of(unit: str) -> list[Process]:
     return found
 
 
-def work_of(unit: Unit, user: Account | None, environment: Path) -> list[str]:
+def work_of(unit: Unit, environment: Path) -> list[str]:
     """What stopping a server would destroy: kernels that compute, and programs that run in terminals or were left
     running by a cell; one phrase each.
     """
-    if not unit.active or not unit.runtime_directory or user is None:
+    if not unit.active or not unit.runtime_directory.is_dir():
         return []
-    runtime_directory = RUNTIME / unit.runtime_directory
     processes = [process for process in processes_of(unit.name) if process.number != unit.process]
-    files = sorted({path for process in processes for path in _connection_files(process, runtime_directory)})
+    files = sorted({path for process in processes for path in _connection_files(process, unit.runtime_directory)})
     programs = [
         process
         for process in processes
-        if not _connection_files(process, runtime_directory)
+        if not _connection_files(process, unit.runtime_directory)
         # A shell that waits for its user is the first of its terminal's session.
         and not (process.terminal and process.session == process.number)
         and process.command
@@ -254,8 +253,8 @@ def work_of(unit: Unit, user: Account | None, environment: Path) -> list[str]:
     if files:
         try:
             interpreter = [str(environment / "bin" / "python"), "-I"]
-            silent = _ask(user, interpreter, jupyter_inside, "silent_kernels", files, PATIENCE_S)
-        except RefusedError:
+            silent = _ask(_runner(unit), interpreter, jupyter_inside, "silent_kernels", files, PATIENCE_S)
+        except (RefusedError, OSError):
             # Who cannot be asked may compute.
             silent = files
         if silent:
@@ -285,16 +284,17 @@ def wait_until_listening(servers: dict[str, tuple[str, int]]) -> None:
         if ended or time.monotonic() > deadline:
             name = (ended or list(waiting))[0]
             raise RefusedError(
-                f"{name} does not {'run' if ended else 'listen'} ({last_words(name)}). "
+                f"{name} does not {'run' if ended else 'listen'} ({_last_words(name)}). "
                 f"journalctl -u {name} tells more; run again when it is mended."
             )
         time.sleep(START_POLL_S)
 
 
-def last_words(unit: str) -> str:
-    """The end of what a unit wrote to the journal."""
-    said = run("journalctl", "--unit", unit, "--lines", str(LOG_LINES), "--output", "cat", "--no-pager").stdout
-    return " ".join(said.split())[-SHOWN_CHARACTERS:] or "it wrote nothing"
+def log_of(unit: str) -> list[str]:
+    """What a unit itself has written to the journal since its last start, without systemd's words about it."""
+    invocation = run("systemctl", "show", "--value", "--property", "InvocationID", unit).stdout.strip()
+    said = run("journalctl", "--no-pager", "--output", "cat", f"_SYSTEMD_INVOCATION_ID={invocation}").stdout
+    return said.splitlines()
 
 
 def must(*command: str) -> None:
@@ -321,10 +321,20 @@ def run(*command: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+def _last_words(unit: str) -> str:
+    return " ".join(" ".join(log_of(unit)[-LOG_LINES:]).split())[-SHOWN_CHARACTERS:] or "it wrote nothing"
+
+
 def _service_in(groups: str) -> str:
     """The service that a control group, or each line of /proc/PID/cgroup, names."""
     found = re.search(r"(?m)/([^/\n]+\.service)(?:/[^\n]*)?$", groups)
     return found[1] if found else ""
+
+
+def _runner(unit: Unit) -> Account:
+    """Who a unit runs as. The account may have been renamed or taken away since it was started."""
+    seen = unit.runtime_directory.stat()
+    return Account(str(seen.st_uid), seen.st_uid, seen.st_gid, str(seen.st_gid), str(unit.runtime_directory))
 
 
 def _connection_files(process: Process, directory: Path) -> list[str]:

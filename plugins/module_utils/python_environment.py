@@ -111,9 +111,9 @@ def carry_out(plan: Plan, interpreter: Interpreter, options: dict[str, object], 
 
 
 def what_is_there(path: Path) -> list[Path]:
-    """All that path consists of: the link, its environments, and what was fetched for one."""
-    there = [path] if path.is_symlink() else []
-    return [*there, *_siblings(path), *([_downloads(path)] if _downloads(path).exists() else [])]
+    """All that path consists of: the link, a new one that was not in place yet, environments, and what was fetched."""
+    links = [link for link in (path, _new_link(path)) if link.is_symlink()]
+    return [*links, *_siblings(path), *([_downloads(path)] if _downloads(path).exists() else [])]
 
 
 def remove(paths: list[Path]) -> None:
@@ -194,6 +194,10 @@ def _downloads(path: Path) -> Path:
     return path.with_name(f".{path.name}-downloads")
 
 
+def _new_link(path: Path) -> Path:
+    return path.with_name(f".{path.name}-link")
+
+
 def _differences(
     path: Path, directory: Path | None, digest: str, interpreter: Interpreter, thorough: bool
 ) -> tuple[list[str], list[dict[str, str]]]:
@@ -233,10 +237,10 @@ def _build(plan: Plan, interpreter: Interpreter, options: dict[str, object], loc
 
 
 def _switch(path: Path, directory: Path) -> None:
-    temporary = path.with_name(f".{path.name}-link")
-    temporary.unlink(missing_ok=True)
-    temporary.symlink_to(directory.name)
-    temporary.replace(path)
+    link = _new_link(path)
+    link.unlink(missing_ok=True)
+    link.symlink_to(directory.name)
+    link.replace(path)
 
 
 def _unused(directories: list[Path]) -> list[Path]:

@@ -96,7 +96,7 @@ closed_skipped_because:
 import re
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.dlhost.host.plugins.module_utils.jupyter_host import run
+from ansible_collections.dlhost.host.plugins.module_utils.jupyter_host import log_of, run
 from ansible_collections.dlhost.host.plugins.module_utils.jupyter_session import Trust, try_out
 
 
@@ -133,11 +133,9 @@ def opinions(unit: str) -> dict[str, object]:
     level = re.search(
         r"exposure level for \S+: ([\d.]+)", run("systemd-analyze", "security", "--no-pager", unit).stdout
     )
-    invocation = run("systemctl", "show", "--value", "--property", "InvocationID", unit).stdout.strip()
-    log = run("journalctl", "--no-pager", "--output", "cat", f"_SYSTEMD_INVOCATION_ID={invocation}").stdout
     return {
         "exposure": float(level[1]) if level else -1,
-        "complaints": sorted({*re.findall(r"Config option (.*not recognized.*)", log)}),
+        "complaints": sorted({*re.findall(r"Config option (.*not recognized.*)", "\n".join(log_of(unit)))}),
     }
 
 

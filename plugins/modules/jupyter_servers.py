@@ -146,7 +146,7 @@ deferred:
   elements: str
   returned: always
 environments:
-  description: Those of the Python environments that are there.
+  description: Those of the Python environments of which there is anything.
   type: list
   elements: str
   returned: always
@@ -170,12 +170,13 @@ due:
 """
 
 import dataclasses
+import ipaddress
 import os
 import time
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.dlhost.host.plugins.module_utils import owned_files
+from ansible_collections.dlhost.host.plugins.module_utils import owned_files, python_environment
 from ansible_collections.dlhost.host.plugins.module_utils.jupyter_host import (
     AGAIN,
     UNIT_DIRECTORY,
@@ -315,8 +316,8 @@ def foresee(request: dict) -> dict[str, object]:
     try:
         passwords = find_hashes(request)
     except RefusedError:
-        # Only an intact environment makes hashes; what comes of the password is seen when it has been mended.
-        passwords = {}
+        # Only an intact environment tells whose hash it is; what comes of that is seen when it has been mended.
+        passwords = {each["unit"]: present_hash(each) for each in wanted(request)}
     return make_plan(request, passwords).result()
 
 
@@ -365,32 +366,42 @@ def find_hashes(request: dict) -> dict[str, str]:
         if each["password"].startswith(KIND):
             found[each["unit"]] = each["password"]
         elif each["password"]:
-            present = owned_files.find(Path(each["password_file"])).content or b""
-            known = [each["password"], present.decode("utf-8", "replace").strip()]
+            known = [each["password"], present_hash(each)]
             ask.setdefault(request["templates"][template_of(each["unit"])], {})[each["unit"]] = known
     for environment, known in ask.items():
         found |= hashes(Path(environment), known)
     return found
 
 
+def present_hash(server: dict) -> str:
+    """What the server's password file has now; empty where it has none."""
+    content = owned_files.find(Path(server["password_file"])).content if server["password_file"] else None
+    return (content or b"").decode("utf-8", "replace").strip()
+
+
 def make_server(request: dict, environment: Path, password: str) -> Server:
     """One element of the module's servers, held against the host.
 
     Raises:
-        RefusedError: There is no such account.
+        RefusedError: There is no such account, or no such address.
     """
     user = account(request["user"])
+    try:
+        address = str(ipaddress.ip_address(request["address"]))
+    except ValueError:
+        raise RefusedError(f"{request['address']} is no address. Correct it {AGAIN}") from None
     own = [
         owned_files.OwnedFile(Path(file["path"]), file["content"].encode(), 0o640, "root", user.group)
         for file in request["files"]
     ]
     if request["password_file"]:
         path = Path(request["password_file"])
-        own.append(owned_files.OwnedFile(path, f"{password}\n".encode(), 0o640, "root", user.group, sensitive=True))
+        # Many accounts may be of one group.
+        own.append(owned_files.OwnedFile(path, f"{password}\n".encode(), 0o400, user.name, user.group, sensitive=True))
     return Server(
         unit=request["unit"],
         user=user,
-        address=request["address"],
+        address=address,
         port=request["port"],
         environment=environment,
         own=own,
@@ -426,7 +437,7 @@ def make_plan(request: dict, passwords: dict[str, str]) -> Plan:
     undeclared = [name for name in others if units[name].active or units[name].enabled]
     work = {}
     for name in [] if forced else undeclared:
-        found = work_of(units[name], account_of(name), environments[template_of(name)])
+        found = work_of(units[name], environments[template_of(name)])
         if found:
             work[name] = found
     if absent and work:
@@ -441,7 +452,7 @@ def make_plan(request: dict, passwords: dict[str, str]) -> Plan:
     rewritten = {file.path for file in owned.write if owned_files.find(file.path).content != file.content}
     outdated = [each for each in servers if is_outdated(each, units[each.unit], rewritten)]
     for each in [] if forced else outdated:
-        found = work_of(units[each.unit], each.user, each.environment)
+        found = work_of(units[each.unit], each.environment)
         if found:
             work[each.unit] = found
     return Plan(
@@ -452,7 +463,7 @@ def make_plan(request: dict, passwords: dict[str, str]) -> Plan:
         problems={each.unit: found for each in servers if (found := problems(each, units[each.unit], listeners))},
         outdated=[each.unit for each in outdated],
         undeclared=undeclared,
-        environments=[str(path) for path in environments.values() if path.is_symlink()],
+        environments=[str(path) for path in environments.values() if python_environment.what_is_there(path)],
         work=work,
         packages=[] if absent else owned_files.missing_packages(request["packages"]),
         foreign_settings=settings,
@@ -463,13 +474,18 @@ def missing_directories(each: Server, settings: dict[str, list[str]]) -> list[st
     """The server's directories that are not there; the user's own settings are added to `settings`.
 
     Raises:
-        RefusedError: One cannot be made, or the first is not the user's.
+        RefusedError: One cannot be made, the first is not the user's, or there is no home for Jupyter's own files.
     """
     user = each.user
     seen = look_as(user, each.directories, [str(path) for path in each.reads])
     for kind, found in settings.items():
         said = [f"{path}: {', '.join(names)}" for path, names in seen[kind].items()]
         found += [text for text in said if text not in found]
+    if not seen["has_home"]:
+        raise RefusedError(
+            f"{user.name} cannot write to the home directory {user.home}, where Jupyter keeps settings. "
+            f"Make it for {user.name} {AGAIN}"
+        )
     if seen["unreadable"]:
         raise RefusedError(f"{user.name} cannot read {', '.join(seen['unreadable'])}. Let the account read it {AGAIN}")
     missing = []
@@ -535,14 +551,6 @@ def is_newer(path: Path, started: float) -> bool:
         return started < path.lstat().st_mtime <= time.time()
     except FileNotFoundError:
         return False
-
-
-def account_of(unit: str) -> Account | None:
-    """The account of a server that nobody asks for any more; none where that has gone as well."""
-    try:
-        return account(unit.removesuffix(".service").partition("@")[2])
-    except RefusedError:
-        return None
 
 
 def files_of(unit: str, role: str, wanted_anyway: set[Path]) -> list[owned_files.OwnedFile]:

@@ -27,6 +27,7 @@ LISTEN 0 128 127.0.0.1:8888 0.0.0.0:* uid:4711 ino:2 cgroup:/a/dlhost-jupyter@ad
 LISTEN 0 5 *:9123 *:* users:(("jupyter-lab",pid=99,fd=6)) uid:4711 cgroup:/user.slice/session-3.scope <->
 LISTEN 0 4096 127.0.0.53%lo:53 0.0.0.0:* uid:101 ino:5 sk:1 cgroup:/system.slice/systemd-resolved.service <->
 LISTEN 0 128 [::1]:7000 [::]:* users:(("x",pid=5,fd=7)) ino:3 sk:14 v6only:1 <->
+LISTEN 0 50 [::ffff:127.0.0.1]:4040 *:* users:(("java",pid=6,fd=7)) ino:4 sk:15 cgroup:/user.slice v6only:0 <->
 """.strip()
 UNITS = """\
 Id=dlhost-jupyter@ada.service
@@ -36,7 +37,6 @@ ActiveState=active
 NeedDaemonReload=yes
 MainPID=99
 ExecMainStartTimestampMonotonic=5000000
-RuntimeDirectory=dlhost-jupyter-ada
 
 Id=dlhost-jupyter@grace.service
 LoadState=masked
@@ -45,13 +45,12 @@ ActiveState=failed
 NeedDaemonReload=no
 MainPID=0
 ExecMainStartTimestampMonotonic=0
-RuntimeDirectory=
 """
 
 
 @pytest.fixture
 def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """The module, with /proc under tmp_path and commands that print what was recorded."""
+    """The module, with /proc and /run under tmp_path and commands that print what was recorded."""
     monkeypatch.syspath_prepend(str(collections_path()))
     module = importlib.import_module(NAME)
     texts = {"ss": LISTENERS, "systemctl": UNITS}
@@ -61,7 +60,9 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 
     monkeypatch.setattr(module, "run", run)
     monkeypatch.setattr(module, "PROC", tmp_path / "proc")
+    monkeypatch.setattr(module, "RUNTIME", tmp_path / "run")
     (tmp_path / "proc").mkdir()
+    (tmp_path / "run/dlhost-jupyter-ada").mkdir(parents=True)
     return module
 
 
@@ -70,7 +71,8 @@ def process(host: Any, number: int, command: str, *, session: int = 1, terminal:
     directory.mkdir()
     (directory / "cgroup").write_text(f"12:cpu:/docker/0123\n{group}\n")
     (directory / "stat").write_text(f"{number} (a (name) S 7 0) S 1 {number} {session} {terminal} -1 0 0\n")
-    (directory / "cmdline").write_text("".join(f"{word}\0" for word in command.split()))
+    words = command.replace("/run", str(host.RUNTIME)).split()
+    (directory / "cmdline").write_text("".join(f"{word}\0" for word in words))
 
 
 def test_listeners_are_known_by_their_service_where_their_process_is_hidden(host: Any) -> None:
@@ -92,6 +94,7 @@ def test_listeners_are_known_by_their_service_where_their_process_is_hidden(host
         ("0.0.0.0", 8888, True),  # noqa: S104
         ("127.0.0.1", 7000, False),
         ("::", 7000, True),
+        ("127.0.0.1", 4040, True),  # As Java writes it.
         ("127.0.0.1", 8889, False),
     ],
 )
@@ -111,18 +114,17 @@ def test_units_are_read_as_systemd_has_them(host: Any, monkeypatch: pytest.Monke
     assert host.find_units([]) == {}
 
 
-def server(host: Any, **more: Any) -> Any:
-    """The unit of a running server; `directory` is empty for one that keeps nothing."""
+def server(host: Any, *, name: str = UNIT, active: bool = True) -> Any:
     return host.Unit(
-        name=UNIT,
-        masked="",
+        name=name,
+        # As systemd has a unit that was masked while it runs.
+        masked="masked",
         enabled=True,
-        active=more.get("active", True),
+        active=active,
         failed=False,
         reload_due=False,
         process=10,
         started=1.0,
-        runtime_directory=more.get("directory", "dlhost-jupyter-ada"),
     )
 
 
@@ -157,21 +159,38 @@ def test_what_a_restart_would_destroy_is_known(
         process(host, number, command, session=session, terminal=terminal)
     asked: list[str] = []
 
-    def ask(_user: object, _interpreter: object, _module: object, _question: str, files: list[str], _s: float) -> Any:
+    def ask(user: Any, _interpreter: object, _module: object, _question: str, files: list[str], _s: float) -> Any:
+        # Whoever the server runs as; its account may have another name by now, or none.
+        assert user.uid == os.getuid()
         asked.extend(files)
         if silent is None:
             raise host.RefusedError("damaged")
         return silent
 
     monkeypatch.setattr(host, "_ask", ask)
-    assert host.work_of(server(host), object(), Path("/opt/dlhost/jupyter")) == work
-    assert asked in ([], ["/run/dlhost-jupyter-ada/kernel-1.json"])
+    assert host.work_of(server(host), Path("/opt/dlhost/jupyter")) == work
+    assert asked in ([], [str(host.RUNTIME / "dlhost-jupyter-ada/kernel-1.json")])
 
 
-@pytest.mark.parametrize("more", [{"active": False}, {"directory": ""}])
-def test_what_does_not_run_or_keeps_nothing_has_no_work(host: Any, more: dict[str, Any]) -> None:
-    process(host, 11, "tensorboard-data-server")
-    assert host.work_of(server(host, **more), object(), Path("/opt")) == []
+@pytest.mark.parametrize("more", [{"active": False}, {"name": "dlhost-tensorboard@ada.service"}])
+def test_what_does_not_run_or_has_no_kernels_has_no_work(host: Any, more: dict[str, Any]) -> None:
+    process(host, 11, "tensorboard-data-server", group="0::/system.slice/dlhost-tensorboard@ada.service")
+    process(host, 12, "train")
+    assert host.work_of(server(host, **more), Path("/opt")) == []
+
+
+def test_the_last_words_are_the_programs_own(host: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, ...]] = []
+
+    def run(*command: str) -> subprocess.CompletedProcess[str]:
+        asked.append(command)
+        said = "4711\n" if command[0] == "systemctl" else "starting\n[C] Bad config: expected an int\n"
+        return subprocess.CompletedProcess(command, 0, said, "")
+
+    monkeypatch.setattr(host, "run", run)
+    assert host.log_of(UNIT) == ["starting", "[C] Bad config: expected an int"]
+    # What systemd says about a unit bears no invocation of it.
+    assert asked[1][-1] == "_SYSTEMD_INVOCATION_ID=4711"
 
 
 @pytest.mark.parametrize(("name", "words"), [("nobody-here", "no such account"), ("root", "root's rights")])

@@ -62,7 +62,7 @@ class Host:
             "find_instances": lambda _templates: sorted(self.units),
             "find_units": self._find_units,
             "find_listeners": self._listeners,
-            "work_of": lambda unit, _user, _environment: self.work.get(unit.name, []),
+            "work_of": lambda unit, _environment: self.work.get(unit.name, []),
             "wait_until_listening": lambda _servers: None,
             "must": self._systemctl,
         }.items():
@@ -88,7 +88,7 @@ class Host:
         return {unit: self.hash(password, present) for unit, (password, present) in known.items()}
 
     def unit(self, name: str) -> Any:
-        nothing = self.module.Unit(name, "", False, False, False, False, 0, 0.0, "")
+        nothing = self.module.Unit(name, "", False, False, False, False, 0, 0.0)
         return self.units.get(name, nothing)
 
     def _find_units(self, names: list[str]) -> dict[str, Any]:
@@ -171,13 +171,15 @@ def fresh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
     original = owned._write_beside
     monkeypatch.setattr(owned, "_write_beside", written_by_me)
     find = owned.find
-    # Root's files are the test's here.
+    # Root's files and the users' are the test's here.
     monkeypatch.setattr(owned, "find", lambda path: _as_roots(find(path), path, tmp_path))
     return host
 
 
 def _as_roots(found: Any, path: Path, root: Path) -> Any:
-    return dataclasses.replace(found, owner="root") if path.is_relative_to(root / "etc") else found
+    if not path.is_relative_to(root / "etc"):
+        return found
+    return dataclasses.replace(found, owner=path.parent.name if path.name == "password" else "root")
 
 
 @pytest.fixture
@@ -202,8 +204,9 @@ def test_the_first_run_brings_everything_and_the_second_nothing(fresh: Host) -> 
     assert fresh.commands == []
 
 
-def test_a_password_is_in_no_result(fresh: Host) -> None:
+def test_a_password_is_in_no_result_and_for_its_user_alone(fresh: Host) -> None:
     assert "secret" not in repr(fresh.foresee()) + repr(fresh.apply())
+    assert fresh.file("ada", "password").stat().st_mode & 0o777 == 0o400
 
 
 def test_a_changed_file_restarts_its_server_alone(host: Host) -> None:
@@ -365,6 +368,35 @@ def test_a_dry_run_beside_a_damaged_environment_goes_on(host: Host) -> None:
         raise host.module.RefusedError("python does not run")
 
     host.hash = broken
-    assert str(host.file("ada", "password")) in host.foresee()["changed_paths"]
+    # Whether the password has changed nobody can tell, so nobody says so.
+    assert not host.foresee()["due"]
+    host.file("ada", "password").unlink()
+    assert host.foresee()["changed_paths"] == [str(host.file("ada", "password"))]
     with pytest.raises(host.module.RefusedError, match="python does not run"):
         host.apply()
+
+
+def test_of_an_environment_that_was_half_removed_the_rest_is_known(host: Host) -> None:
+    host.environment.rename(host.environment.with_name("environment-0123456789ab"))
+    host.link.unlink()
+    assert host.foresee(state="absent")["environments"] == [str(host.link)]
+
+
+@pytest.mark.parametrize("address", ["0:0:0:0:0:0:0:1", "999.1.1.1"])
+def test_an_address_is_compared_as_the_host_writes_it(host: Host, address: str) -> None:
+    request = host.request()
+    request["servers"][0]["address"] = address
+    if "." in address:
+        with pytest.raises(host.module.RefusedError, match=r"999.1.1.1 is no address"):
+            host.foresee(servers=request["servers"])
+    else:
+        host.ports.clear()
+        [problem, _grace] = host.foresee(servers=request["servers"])["unit_problems"]
+        assert problem == f"{ADA} does not listen on ::1 port 8888"
+
+
+def test_an_account_without_a_home_is_refused(fresh: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/nonexistent")
+    with pytest.raises(fresh.module.RefusedError, match=r"ada cannot write to the home directory .*/home/ada"):
+        fresh.apply()
+    assert not fresh.file("ada").exists()
