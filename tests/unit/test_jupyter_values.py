@@ -29,7 +29,8 @@ VALUES: dict[str, tuple[dict[str, object], str]] = {
     ),
     "port-low": ({"jupyter_port": 443}, "between 1024 and 65535"),
     "port-high": ({"jupyter_users": [{"name": "ada", "port": 70000}]}, "between 1024 and 65535"),
-    "password-empty": ({"jupyter_password": ""}, "less than 8 characters"),
+    "password-missing": ({"jupyter_password": None}, "jupyter_password, or a user's own password, is empty"),
+    "password-empty": ({"jupyter_users": [{"name": "ada", "password": ""}]}, "a user's own password, is empty"),
     "password-short": ({"jupyter_password": "seven77"}, "less than 8 characters"),
     "password-lines": ({"jupyter_password": "one line\nand another"}, "several lines"),
     "password-of-user": ({"jupyter_users": [{"name": "ada", "password": "short"}]}, "less than 8 characters"),
@@ -65,6 +66,12 @@ VALUES: dict[str, tuple[dict[str, object], str]] = {
     "device": ({"jupyter_devices": ["char-drm"]}, "jupyter_devices takes entries"),
     "device-line": ({"jupyter_devices": ["char-drm rw\nUser=root"]}, "jupyter_devices takes entries"),
     "good": ({}, ""),
+    "good-network": (
+        {"jupyter_bind": "192.0.2.7", "jupyter_certificate": "/etc/c.pem", "jupyter_certificate_key": "/etc/k.pem"},
+        "",
+    ),
+    "good-own-password": ({"jupyter_password": None, "jupyter_users": [{"name": "ada", "password": PASSWORD}]}, ""),
+    "good-absent": ({"jupyter_state": "absent", "jupyter_password": None, "jupyter_users": []}, ""),
     "good-hash": ({"jupyter_password": HASH}, ""),
     "good-everything": (
         {
@@ -90,7 +97,11 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, object]
     """What the role said to each value, and the sites that it publishes for the good ones."""
     directory = tmp_path_factory.mktemp("values")
     common = {"jupyter_users": [ADA], "jupyter_password": PASSWORD}
-    hosts = {name: common | variables for name, (variables, _words) in VALUES.items()}
+    hosts = {
+        # None stands for a variable that is not there.
+        name: {key: value for key, value in (common | variables).items() if value is not None}
+        for name, (variables, _words) in VALUES.items()
+    }
     rules = {"ansible.builtin.import_role": {"name": "dlhost.host.jupyter", "tasks_from": "rules"}}
     show = {"ansible.builtin.debug": {"var": "jupyter_proxy_sites"}}
     play = {"hosts": "all", "connection": "local", "gather_facts": False, "tasks": [rules, show]}
@@ -136,9 +147,10 @@ def test_the_front_is_told_where_the_servers_are(run: dict[str, dict[str, object
     ]
     # TensorBoard has no password, so it appears only where addresses are allowed to it.
     assert [(site["path"], site["upstream"]) for site in _sites(run["good-everything"])] == [
-        ("/jupyter/ada.l-1/", "https://127.0.0.1:9000"),
-        ("/jupyter/_g/", "https://127.0.0.1:8889"),
+        ("/jupyter/ada.l-1/", "https://[::1]:9000"),
+        ("/jupyter/_g/", "https://[::1]:8889"),
     ]
+    assert [site["upstream"] for site in _sites(run["good-network"])] == ["https://192.0.2.7:8888"]
 
 
 def _sites(result: dict[str, object]) -> list[dict[str, str]]:
