@@ -35,8 +35,9 @@ _value:
 def tls_hostnames(settings: dict) -> list[str]:
     try:
         return issuer(Settings(**settings)).hostnames()
-    except TlsError:
-        return list(settings["names"])  # What is wrong, the role says itself.
+    except (TlsError, KeyError, TypeError):
+        # Ansible asks for this while it validates the settings; it, or then the role, says what is wrong.
+        return list(settings["names"] or [])
 
 
 class FilterModule:

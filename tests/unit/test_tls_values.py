@@ -210,6 +210,21 @@ def test_the_role_itself_refuses(tmp_path: Path) -> None:
     assert "failed=1" in said
 
 
+def test_what_a_command_line_can_say_is_understood(tmp_path: Path) -> None:
+    texts = ("-e", "tls_valid_days=90", "-e", "tls_renew_days=30", "-e", "tls_names=rig.example.org")
+
+    said = play(tmp_path, "--diff", *texts, tls_ca_certificate=CA.certificate, tls_ca_key=CA.key)
+
+    assert "failed=0" in said, said
+    assert "+names: rig.example.org\n" in said
+
+
+def test_what_ansible_itself_refuses_it_says_itself(tmp_path: Path) -> None:
+    said = play(tmp_path, tls_ca_certificate=CA.certificate, tls_ca_key=CA.key, tls_consumers=[{"group": "games"}])
+
+    assert "missing required arguments: name found in tls_consumers" in said
+
+
 def test_ansible_tells_no_key_however_much_it_is_asked_to_tell(tmp_path: Path) -> None:
     secrets = {"tls_ca_key": CA.key, "tls_certificate_key": key_pem(KEYS["p256"])}
 
