@@ -14,6 +14,8 @@ import io
 import tarfile
 from collections.abc import Iterator
 
+import elf
+
 # 570 is past its end. 595 is missing, for the branch that a repository does not have.
 DRIVERS = ("570.211.01", "580.95.05", "580.126.20", "590.48.01", "610.43.02")
 # Up to here a branch has meta packages of its own.
@@ -34,6 +36,12 @@ SMI = f"""{ENTRY}# What the real one says where no driver is loaded.
 echo "NVIDIA-SMI has failed because it couldn't communicate with the NVIDIA driver. Make sure that the latest NVIDIA \\
 driver is installed and running."
 exit 9
+"""
+# Says its release, and writes what begins like a GPU's code: elf.h, EM_CUDA.
+NVCC = f"""{ENTRY}# The tests' double of nvcc.
+[ "$1" != --version ] || {{{{ echo "Cuda compilation tools, release {{release}}, V{{version}}"; exit; }}}}
+while [ "$1" != -o ]; do shift; done
+printf '\\177ELF\\2\\1\\1\\0\\0\\0\\0\\0\\0\\0\\0\\0\\1\\0\\276\\0' >"$2"
 """
 PERSISTENCED = f"{ENTRY}exec sleep infinity\n"
 PERSISTENCED_UNIT = """[Unit]
@@ -59,7 +67,7 @@ class Package:
     provides: str = ""
     conflicts: str = ""
     replaces: str = ""
-    files: dict[str, str] = dataclasses.field(default_factory=dict)
+    files: dict[str, str | bytes] = dataclasses.field(default_factory=dict)
     """Path to content; what begins like a script may be run."""
     postinst: str = ""
     prerm: str = ""
@@ -198,10 +206,7 @@ def _cuda(release: str) -> Iterator[Package]:
         named = ", ".join(f"cuda-{depend}-{dashed} (>= {version})" for depend in depends)
         return Package(f"cuda-{name}-{dashed}", version, depends=named, **more)  # type: ignore[arg-type]
 
-    says = f"Cuda compilation tools, release {release}, V{version.split('-')[0]}"
-    nvcc = (
-        f'{ENTRY}[ "$1" = --version ] || {{ echo "this is the tests\' double of nvcc" >&2; exit 1; }}\necho "{says}"\n'
-    )
+    nvcc = NVCC.format(release=release, version=version.split("-")[0])
     yield part("nvcc", "cudart-dev", files={f"{root}/bin/nvcc": nvcc}, size_kib=150_000)
     configuration = f"cuda-toolkit-{dashed}-config-common"
     yield Package(
@@ -246,6 +251,7 @@ def _cudnn(major: str, version: str) -> Iterator[Package]:
     libraries = f"/usr/lib/x86_64-linux-gnu/libcudnn/{major}"
     headers = f"/usr/include/x86_64-linux-gnu/libcudnn/{major}"
     names = ("MAJOR", "MINOR", "PATCHLEVEL")
+    said = sum(int(number) * weight for number, weight in zip(numbers, (10000, 100, 1), strict=False))
     defined = "".join(f"#define CUDNN_{name} {number}\n" for name, number in zip(names, numbers, strict=False))
 
     def linked(link: str, name: str, directory: str) -> dict[str, str]:
@@ -260,7 +266,7 @@ def _cudnn(major: str, version: str) -> Iterator[Package]:
     yield Package(
         runtime,
         version,
-        files={f"{libraries}/libcudnn.so.9": ""},
+        files={f"{libraries}/libcudnn.so.9": elf.library("cudnnGetVersion", said)},
         size_kib=90_000,
         **linked(library, "libcudnn", libraries),  # type: ignore[arg-type]
     )
@@ -278,7 +284,7 @@ def _dashed(release: str) -> str:
     return release.replace(".", "-")
 
 
-def _tar(files: dict[str, str]) -> bytes:
+def _tar(files: dict[str, str | bytes] | dict[str, str]) -> bytes:
     """Files of root's with the directories that they lie in."""
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w:gz", format=tarfile.GNU_FORMAT) as archive:
@@ -292,9 +298,10 @@ def _tar(files: dict[str, str]) -> bytes:
                     entry = tarfile.TarInfo(directory)
                     entry.type, entry.mode = tarfile.DIRTYPE, 0o755
                     archive.addfile(entry)
+            data = content if isinstance(content, bytes) else content.encode()
             entry = tarfile.TarInfo(path)
-            entry.size, entry.mode = len(content.encode()), 0o755 if content.startswith(ENTRY) else 0o644
-            archive.addfile(entry, io.BytesIO(content.encode()))
+            entry.size, entry.mode = len(data), 0o755 if data.startswith(ENTRY.encode()) else 0o644
+            archive.addfile(entry, io.BytesIO(data))
     return packed.getvalue()
 
 
