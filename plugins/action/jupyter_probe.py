@@ -8,7 +8,7 @@ from urllib.parse import urljoin, urlsplit
 
 from ansible.plugins.action import ActionBase
 from ansible_collections.dlhost.host.plugins.module_utils.jupyter_session import Trust, try_out
-from ansible_collections.dlhost.host.plugins.plugin_utils.fresh_ssh import fresh_connection, is_ssh, ssh_settings
+from ansible_collections.dlhost.host.plugins.plugin_utils.fresh_ssh import address_from_here
 from ansible_collections.dlhost.host.plugins.plugin_utils.piped_modules import run_piped
 
 CONNECT_TIMEOUT_S = 5
@@ -25,12 +25,10 @@ class ActionModule(ActionBase):
         return result | self._closed_ports() | {"public": self._public()}
 
     def _closed_ports(self) -> dict[str, object]:
-        if not is_ssh(self._connection):
-            reason = f"connection {self._connection.transport} is not SSH"
-            return {"reachable": [], "closed_skipped_because": reason}
-        host = ssh_settings(fresh_connection(self))["hostname"]
-        ports = [port for port in self._task.args.get("closed_ports", []) if _connects(host, port)]
-        return {"reachable": ports, "closed_skipped_because": ""}
+        # That a port is closed means something only at an address where the host could be reached.
+        address, hindrance = address_from_here(self)
+        ports = [port for port in self._task.args.get("closed_ports", []) if address and _connects(address, port)]
+        return {"reachable": ports, "closed_skipped_because": hindrance}
 
     def _public(self) -> dict[str, object]:
         base, authority = (self._task.args.get(name) or "" for name in ("public_url", "authority"))

@@ -318,7 +318,9 @@ def foresee(request: dict) -> dict[str, object]:
     except RefusedError:
         # Only an intact environment tells whose hash it is; what comes of that is seen when it has been mended.
         passwords = {each["unit"]: present_hash(each) for each in wanted(request)}
-    return make_plan(request, passwords).result()
+    result = make_plan(request, passwords).result()
+    # A server that has to be restarted differs from what is wanted, however long its work keeps it from that.
+    return {**result, "changed": result["due"]}
 
 
 def converge(request: dict) -> dict[str, object]:

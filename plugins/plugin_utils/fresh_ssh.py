@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import subprocess
 
 from ansible.plugins.action import ActionBase
@@ -55,3 +56,23 @@ def ssh_settings(connection: ConnectionBase) -> dict[str, str]:
     """What ssh makes of the command line and its configuration files: `ssh -G`, keyword to value."""
     answer = subprocess.run(ssh_command(connection, "-G"), capture_output=True, text=True, check=False)
     return dict(row.split(" ", 1) for row in answer.stdout.splitlines() if " " in row)
+
+
+def address_from_here(action: ActionBase) -> tuple[str, str]:
+    """Where the controller reaches the task's host past SSH, or why it has no address for it."""
+    if not is_ssh(action._connection):
+        return "", f"the connection is {action._connection.transport} and not SSH"
+    settings = ssh_settings(fresh_connection(action))
+    if any(settings.get(hop, "none") != "none" for hop in ("proxyjump", "proxycommand")):
+        return "", "SSH reaches the host through another one"
+    address = settings["hostname"]
+    if address == "localhost" or _is_loopback(address):
+        return "", "SSH reaches the host through a port of this machine"
+    return address, ""
+
+
+def _is_loopback(address: str) -> bool:
+    try:
+        return ipaddress.ip_address(address).is_loopback
+    except ValueError:
+        return False

@@ -18,6 +18,7 @@ def probe(monkeypatch: pytest.MonkeyPatch) -> Any:
     """The action, which says where it was looked from: the address, or the host itself."""
     monkeypatch.syspath_prepend(str(collections_path()))
     module = importlib.import_module("ansible_collections.dlhost.host.plugins.action.https_probe")
+    fresh_ssh = importlib.import_module("ansible_collections.dlhost.host.plugins.plugin_utils.fresh_ssh")
     action = module.ActionModule.__new__(module.ActionModule)
     action._task = SimpleNamespace(args=ARGUMENTS, async_val=0, check_mode=False)
     action._connection = SimpleNamespace(transport="ssh")
@@ -28,8 +29,8 @@ def probe(monkeypatch: pytest.MonkeyPatch) -> Any:
     def run(transport: str = "ssh", problems: Any = None, **settings: str) -> Any:
         action._connection.transport = transport
         host_result.update(problems=problems or {}, unasked={})
-        monkeypatch.setattr(module, "fresh_connection", lambda _action: None)
-        monkeypatch.setattr(module, "ssh_settings", lambda _connection: {"hostname": "192.0.2.1", **settings})
+        monkeypatch.setattr(fresh_ssh, "fresh_connection", lambda _action: None)
+        monkeypatch.setattr(fresh_ssh, "ssh_settings", lambda _connection: {"hostname": "192.0.2.1", **settings})
         return action.run(task_vars={})
 
     def look(address: str, **arguments: Any) -> Any:

@@ -266,6 +266,10 @@ def test_a_server_at_work_is_left_for_a_later_run(host: Host) -> None:
     again = host.apply()
     assert (again["changed"], again["due"], host.commands) == (False, True, [])
     assert "dlhost_action_needed" in again
+    # A look at it finds the difference all the same.
+    foreseen = host.foresee()
+    assert foreseen["changed"]
+    assert {"prepared": f"{ADA} (1 kernel is busy): left alone for now\n"} in foreseen["diff"]
 
     host.work.clear()
     assert "dlhost_action_needed" not in host.apply()
