@@ -137,7 +137,7 @@ def libraries(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("cuda-double")
     source = Path(__file__).with_name("cuda_double.c")
     for name in (CUDNN, "libcuda.so.1"):
-        command = [compiler, "-shared", "-fPIC", "-Wall", "-Werror", "-o", directory / name, source]
+        command = [compiler, "-shared", "-fPIC", "-Wall", "-Werror", "-o", str(directory / name), str(source)]
         subprocess.run(command, check=True)
     return directory
 

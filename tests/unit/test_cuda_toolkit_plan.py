@@ -200,10 +200,10 @@ def test_another_source_and_fewer_packages_take_the_others_away(planned: Any) ->
 
 
 def test_no_transaction_touches_a_driver(planned: Any) -> None:
-    driver = {"libcuda1": "550-1", "nvidia_smi": "550-1", "cuda_toolkit_12_9": "12.9.1-1"}
-    assert "cuda-drivers*" in planned(facts(**driver))["protects"]
+    seen = facts(libcuda1="550-1", nvidia_smi="550-1", cuda_toolkit_12_9="12.9.1-1")
+    assert "cuda-drivers*" in planned(seen)["protects"]
     # The distribution's toolkit needs the libraries of its driver, and would be refused with all of them protected.
-    plan = planned(facts(**driver), source="distro", versions=["11.8"])
+    plan = planned(seen, source="distro", versions=["11.8"])
     assert plan["protects"] == ["libcuda1", "nvidia-smi"]
 
 

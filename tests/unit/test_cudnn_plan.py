@@ -34,9 +34,6 @@ def planned(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 REFUSED: list[Any] = [
     pytest.param(facts(), {"source": "distro"}, [], "Debian 12 itself has no cuDNN to install", id="distribution"),
-    pytest.param(
-        facts(), {"cuda_majors": [11]}, [], "There is no cuDNN for CUDA 11; take CUDA 12 or 13.", id="CUDA 11"
-    ),
     pytest.param(facts(PASCAL), {"cuda_majors": [13]}, [], "no code for the", id="cuDNN for CUDA 13 on Pascal"),
     pytest.param(facts(ADA), {"version": "9.0.*", "cuda_majors": [13]}, [], "There is no cuDNN", id="before CUDA 13"),
     pytest.param(
@@ -89,8 +86,8 @@ def test_what_is_installed(planned: Any, settings: Any, wishes: list[str]) -> No
 
 
 def test_a_toolkit_that_is_there_is_enough(planned: Any) -> None:
-    for name in ("cuda_toolkit_12_6", "cuda_cudart_12_6"):
-        assert planned(facts(ADA, **{name: "12.6.3-1"}), toolkits=[])["refusal"] == ""
+    assert planned(facts(ADA, cuda_toolkit_12_6="12.6.3-1"), toolkits=[])["refusal"] == ""
+    assert planned(facts(ADA, cuda_cudart_12_6="12.6.3-1"), toolkits=[])["refusal"] == ""
 
 
 @pytest.mark.parametrize(
