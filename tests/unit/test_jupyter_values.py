@@ -17,6 +17,8 @@ PASSWORD = "correct horse"  # noqa: S105
 HASH = "argon2:$argon2id$v=19$m=10240,t=10,p=8$1rOV7b8YeRQ9Gfqlo83mzw$x7BWOGyfQrGAB9cVFRDvbyaFDRIdSyi1JK3GLvi1Mmo"
 ADA = {"name": "ada"}
 VALUES: dict[str, tuple[dict[str, object], str]] = {
+    "list-as-text": ({"jupyter_folders": "data"}, "and jupyter_options a mapping; as extra variables"),
+    "options-as-text": ({"jupyter_options": "ServerApp.terminals_enabled=false"}, "jupyter_options a mapping"),
     "nobody": ({"jupyter_users": []}, "names nobody"),
     "root": ({"jupyter_users": [{"name": "root"}]}, "without root's rights"),
     "name-path": ({"jupyter_users": [{"name": "../ada"}]}, "not ../ada"),
@@ -67,6 +69,7 @@ VALUES: dict[str, tuple[dict[str, object], str]] = {
     "device": ({"jupyter_devices": ["char-drm"]}, "jupyter_devices takes entries"),
     "device-line": ({"jupyter_devices": ["char-drm rw\nUser=root"]}, "jupyter_devices takes entries"),
     "good": ({}, ""),
+    "good-texts": ({"jupyter_port": "9000", "jupyter_tensorboard": "false", "jupyter_tensorboard_port": "9000"}, ""),
     "good-network": (
         {"jupyter_bind": "192.0.2.7", "jupyter_certificate": "/etc/c.pem", "jupyter_certificate_key": "/etc/k.pem"},
         "",
