@@ -90,7 +90,8 @@ class Host:
     @property
     def has_own_authority(self) -> bool:
         """Whether the inventory's certificate authority certifies it, as it does unless role tls is told otherwise."""
-        return bool(self.variables.get("tls_mode", "local_ca") == "local_ca")
+        told = (self.variables.get("tls_state", "present"), self.variables.get("tls_mode", "local_ca"))
+        return told == ("present", "local_ca")
 
 
 @dataclass(frozen=True, slots=True)

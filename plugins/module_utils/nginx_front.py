@@ -7,10 +7,12 @@ import contextlib
 import dataclasses
 import socket
 import ssl
+import time
 import warnings
 from collections.abc import Iterable
 
 TIMEOUT_S = 10
+LONGEST_REPLY = 1 << 16
 TOPICS = ("chain", "names", "old_tls", "paths", "headers", "redirect")
 HEADERS = ("x-content-type-options", "referrer-policy", "x-frame-options")
 # What nginx says where nobody answers behind it.
@@ -89,13 +91,30 @@ def ask(address: str, name: str, path: str, context: ssl.SSLContext | None, port
             # A public method of SSLSocket from Python 3.13 on; the object behind it has had it since 3.10.
             chain = tuple(entry.public_bytes(_ssl.ENCODING_DER) for entry in stream._sslobj.get_unverified_chain())
         stream.sendall(f"GET {path} HTTP/1.0\r\nHost: {host}\r\n\r\n".encode())
-        reply = b"".join(iter(lambda: stream.recv(1 << 16), b""))
+        reply = _beginning(stream)
     head, _blank, body = reply.decode(errors="replace").partition("\r\n\r\n")
     status, *fields = head.split("\r\n")
     if not status.startswith("HTTP/1."):
         raise OSError("no HTTP is spoken there")
     headers = {name.lower(): value.strip() for name, _colon, value in (field.partition(":") for field in fields)}
     return Answer(int(status.split()[1]), headers, body, chain)
+
+
+def _beginning(stream: socket.socket) -> bytes:
+    """As much of an answer as anybody here reads: behind a front there may be one that never ends."""
+    reply = b""
+    deadline = time.monotonic() + TIMEOUT_S
+    while len(reply) < LONGEST_REPLY and time.monotonic() < deadline:
+        try:
+            part = stream.recv(LONGEST_REPLY)
+        except TimeoutError:
+            if not reply:
+                raise
+            break
+        if not part:
+            break
+        reply += part
+    return reply
 
 
 def look(

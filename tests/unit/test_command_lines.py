@@ -335,7 +335,13 @@ def test_a_run_that_went_well_ends_with_the_ways_in(world: World, rig: Path) -> 
 
 
 @pytest.mark.parametrize(
-    ("text", "trusted"), [("tls_mode: local_ca\n", True), ("tls_mode: provided\n", False), ("x: 1\n", True)]
+    ("text", "trusted"),
+    [
+        ("tls_mode: local_ca\n", True),
+        ("tls_mode: provided\n", False),
+        ("tls_state: absent\n", False),
+        ("x: 1\n", True),
+    ],
 )
 def test_only_the_inventorys_own_authority_is_to_be_trusted(world: World, rig: Path, text: str, trusted: bool) -> None:
     write(rig / "group_vars" / "all.yml", text)

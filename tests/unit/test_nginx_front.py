@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import ssl
 import subprocess
 import threading
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
@@ -55,7 +56,7 @@ def serve(certificates: Path) -> Iterator[Serve]:
         *,
         headers: dict[str, str] = HEADERS,
         status: int = 200,
-        body: str = "",
+        body: Iterable[str] = (),
         old_tls: bool = False,
     ) -> int:
         class Handler(BaseHTTPRequestHandler):
@@ -64,7 +65,8 @@ def serve(certificates: Path) -> Iterator[Serve]:
                 for name, value in headers.items():
                     self.send_header(name, value)
                 self.end_headers()
-                self.wfile.write(body.encode())
+                for part in body:
+                    self.wfile.write(part.encode())
 
             def log_message(self, *_arguments: object) -> None:
                 pass
@@ -127,6 +129,21 @@ def test_an_answer_comes_with_every_certificate_of_the_connection(serve: Serve, 
     assert list(answer.chain) == chain
 
 
+def test_an_answer_that_never_ends_is_read_no_further(
+    look: Callable[..., nginx_front.Seen], serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(nginx_front, "TIMEOUT_S", 1)
+
+    def silent_after_a_word() -> Iterator[str]:
+        yield "data: a\n\n"
+        done.wait(10)
+
+    done = threading.Event()
+    assert look(https=serve("front", body=itertools.repeat("x" * 1000))) == nginx_front.Seen()
+    assert look(https=serve("front", body=silent_after_a_word())).problems == {}
+    done.set()
+
+
 def test_no_other_authority_counts(look: Callable[..., nginx_front.Seen], certificates: Path) -> None:
     seen = look(authority=(certificates / "theirs.pem").read_text())
 
@@ -179,7 +196,7 @@ def test_a_path_with_nobody_behind_it_is_named(look: Callable[..., nginx_front.S
     assert look(https=serve("front", status=502)).problems == {"paths": "/a/: status 502"}
     # Somebody who asks for a password is somebody.
     assert look(https=serve("front", status=403)) == nginx_front.Seen()
-    closed = look(https=serve("front", status=403, body="<center>nginx</center>"))
+    closed = look(https=serve("front", status=403, body=["<center>nginx</center>"]))
     assert closed.problems == {} and "nobody may come to /a/ from" in closed.unasked["paths"]
 
 
