@@ -145,8 +145,7 @@ def defaults_and_specs_list_the_same_names(repository: Repository) -> Iterator[s
         for name in sorted(role.defaults.keys() - role.options.keys()):
             yield f"{role.name}: {name} is in defaults/main.yml and not in meta/argument_specs.yml"
         for name in sorted(role.options.keys() - role.defaults.keys()):
-            if not role.options[name].get("required"):
-                yield f"{role.name}: {name} is in meta/argument_specs.yml and not in defaults/main.yml"
+            yield f"{role.name}: {name} is in meta/argument_specs.yml and not in defaults/main.yml"
         for name in sorted(role.options.keys() | role.defaults.keys()):
             if not name.startswith(f"{role.name}_"):
                 yield f"{role.name}: {name} does not start with {role.name}_"
@@ -166,6 +165,9 @@ def needs_are_of_options(repository: Repository) -> Iterator[str]:
         for name in sorted({*needed, *(other for need in needed.values() for other in need.get("when", {}))}):
             if name not in role.options:
                 yield f"{role.name}: {name} in meta/needed.yml is no option"
+        for name, option in role.options.items():
+            if option.get("required"):
+                yield f"{role.name}: {name} is required of a role that goes, too; meta/needed.yml is the place"
 
 
 def every_option_is_described(repository: Repository) -> Iterator[str]:
@@ -442,6 +444,12 @@ FAULTS: list[tuple[Rule, str, str, str]] = [
         "oven_state has a default",
     ),
     (needs_are_of_options, "roles/oven/meta/needed.yml", "{oven_heat: {}}", "oven_heat"),
+    (
+        needs_are_of_options,
+        "roles/oven/meta/argument_specs.yml",
+        "argument_specs: {main: {options: {oven_state: {type: str, required: true}}}}",
+        "oven_state is required",
+    ),
     (needs_are_of_options, "roles/oven/meta/needed.yml", "{oven_state: {when: {oven_fuel: gas}}}", "oven_fuel"),
     (
         every_option_is_described,
