@@ -319,8 +319,16 @@ def hand_back(names: list[str], *, check: bool) -> list[str]:
     return sorted({*manual, *set_held(names, held=False, check=check)})
 
 
+def refresh() -> None:
+    """Refresh the package lists.
+
+    Raises:
+        PackagesError: A source does not answer, or its signature is not accepted.
+    """
+    _update(_lock_timeout_s())
+
+
 def _update(timeout_s: int) -> None:
-    """Refresh the package lists."""
     _must("apt cannot refresh its package lists", timeout_s, "apt-get", "update", "--quiet")
     # Where nothing was new, nothing in it was written.
     os.utime(LISTS)

@@ -5,6 +5,8 @@ Its source has the packages of molecule/shared/nvidia_apt_double, and what a tes
 
 from __future__ import annotations
 
+import functools
+import gzip
 import hashlib
 import importlib
 import os
@@ -49,13 +51,29 @@ DIRECTORIES = (
 )
 
 
-def double() -> Any:
-    """The module that has the packages."""
+def double(part: str = "packages") -> Any:
+    """A module of the double: packages or openpgp."""
     sys.path.insert(0, str(DOUBLE))
     try:
-        return importlib.import_module("packages")
+        return importlib.import_module(part)
     finally:
         sys.path.remove(str(DOUBLE))
+
+
+@functools.cache
+def double_key(owner: str = "Double of NVIDIA's apt server") -> Any:
+    """A signing key of the double's."""
+    return double("openpgp").Key(owner)
+
+
+def signed_repository(place: Path, key: Any) -> None:
+    """A flat repository of the double's packages, signed, with its key as key.pub; only the lists, not the packages."""
+    builder = double("build")
+    index = "\n".join(f"{package.control}Filename: ./x\nSize: 1\nSHA256: {'0' * 64}\n" for package in double().every())
+    (place / "Packages").write_text(index)
+    (place / "Packages.gz").write_bytes(gzip.compress(index.encode(), mtime=0))
+    (place / "InRelease").write_text(key.sign(builder._release(index)))
+    (place / "key.pub").write_text(key.public())
 
 
 class AptHost:

@@ -1,0 +1,350 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Ansible module: a package source of somebody else's, with its key, that apt accepts before it is in place."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: apt_source
+short_description: Keep a package source, its key and its preferences as declared
+description:
+  - Fetches the key where it is not there yet, and takes none but that of the fingerprint. Then apt tries the source
+    aside, in directories of its own; a repository that does not answer or is not signed with the key is refused, and
+    nothing has changed. Then all files are put in place at once and the package lists are refreshed.
+  - Files and record are those of M(dlhost.host.owned_files). No GnuPG is needed on the host.
+author: dlhost maintainers (@dlhost)
+extends_documentation_fragment: dlhost.host.owned_files
+options:
+  source:
+    description: The path among O(files) of the source to try; empty where no source needs a key.
+    type: str
+    default: ""
+  key:
+    description: The key by which the repository is signed.
+    type: dict
+    default: {}
+    suboptions:
+      path:
+        description: Where apt finds it.
+        type: path
+      text:
+        description: The key, armoured. Left out, it is fetched.
+        type: str
+        default: ""
+      urls:
+        description: Where it may be had; the first that exists counts.
+        type: list
+        elements: str
+        default: []
+      fingerprints:
+        description: It has to be one of these.
+        type: list
+        elements: str
+        default: []
+  supersedes:
+    description: Files of others that stand for the same repository, and are removed.
+    type: list
+    elements: path
+    default: []
+  retired:
+    description: Fingerprints of keys that apt is to trust no more, for any source.
+    type: list
+    elements: str
+    default: []
+  prove:
+    description: Try the source although nothing changes, and tell what is wrong with it instead of failing.
+    type: bool
+    default: false
+  priorities_of:
+    description: Packages of which O(prove) tells the versions' priorities.
+    type: list
+    elements: str
+    default: []
+  state:
+    description: With V(absent), every file of the role is removed, the key too.
+    type: str
+    choices: [present, absent]
+    default: present
+attributes:
+  check_mode:
+    support: full
+    description: Fetches and tries as a real run does, in a temporary directory, and changes nothing.
+  diff_mode:
+    support: full
+    description: One diff per file.
+"""
+
+EXAMPLES = r"""
+- name: Use NVIDIA's repository
+  dlhost.host.apt_source:
+    role: nvidia_repo
+    source: /etc/apt/sources.list.d/dlhost-nvidia.sources
+    files:
+      - path: /etc/apt/sources.list.d/dlhost-nvidia.sources
+        content: |
+          Types: deb
+          URIs: https://developer.download.nvidia.com/compute/cuda/repos/debian12/x86_64/
+          Suites: /
+          Signed-By: /etc/apt/keyrings/dlhost-nvidia.asc
+    key:
+      path: /etc/apt/keyrings/dlhost-nvidia.asc
+      urls: ["https://developer.download.nvidia.com/compute/cuda/repos/debian12/x86_64/3bf863cc.pub"]
+      fingerprints: [EB693B3035CD5710E231E123A4B469963BF863CC]
+"""
+
+RETURN = r"""
+changed_paths:
+  description: Files written or removed.
+  type: list
+  elements: str
+  returned: always
+trouble:
+  description: Why apt does not get on with the source; fails the module, unless with O(prove) or in a dry run.
+  type: str
+  returned: always
+retired:
+  description: Keyrings that had a retired key.
+  type: list
+  elements: str
+  returned: always
+priorities:
+  description: With O(prove), package to its versions with their priorities.
+  type: dict
+  returned: always
+"""
+
+import dataclasses
+import os
+import re
+import subprocess
+import tempfile
+from pathlib import Path
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.dlhost.host.plugins.module_utils import debian_packages, openpgp_keyring, owned_files
+
+APT_HELPER = "/usr/lib/apt/apt-helper"
+# Every key in these counts for every source that names no key of its own.
+TRUSTED = Path("/etc/apt")
+ABSENT = re.compile(r"\b404\b|File not found")
+UNSIGNED = re.compile(r"NO_PUBKEY|Missing key|is not signed|not bound|BADSIG")
+CHANGED = re.compile(r"unexpected size|Hash Sum mismatch")
+# How a sentence about the server begins, which a dry run on a bare host cannot blame on anybody.
+UNREACHABLE = re.compile(r"\S+ cannot be had: |There is no key at ")
+# A line of `apt-cache policy` with one version.
+VERSION = re.compile(r"^ (?:\*\*\*|   ) (\S+) (-?\d+)$", re.MULTILINE)
+
+
+class RefusedError(Exception):
+    """One sentence for the user: why the source is not used."""
+
+
+class _UnreachedError(RefusedError):
+    """The server has no key to give just now."""
+
+
+def main() -> None:
+    listed = {"type": "list", "elements": "str", "default": []}
+    module = AnsibleModule(
+        argument_spec={
+            "role": {"type": "str", "required": True},
+            "files": owned_files.FILES_ARGUMENT,
+            "source": {"type": "str", "default": ""},
+            "key": {
+                "type": "dict",
+                "default": {},
+                "no_log": False,
+                "options": {
+                    "path": {"type": "path"},
+                    "text": {"type": "str", "default": "", "no_log": False},
+                    "urls": listed,
+                    "fingerprints": listed,
+                },
+            },
+            "supersedes": {"type": "list", "elements": "path", "default": []},
+            "retired": listed,
+            "prove": {"type": "bool", "default": False},
+            "priorities_of": listed,
+            "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+        },
+        supports_check_mode=True,
+    )
+    try:
+        result = converge(module.params, module.check_mode)
+    except (RefusedError, owned_files.OwnedFilesError, debian_packages.PackagesError) as error:
+        module.fail_json(msg=str(error))
+    module.exit_json(**result)
+
+
+def converge(request: dict, check: bool) -> dict[str, object]:
+    """Make it so; returns the module's result.
+
+    Raises:
+        RefusedError: The key is another, or apt does not get on with the source; nothing has changed.
+        OwnedFilesError: A file is refused or cannot be written; the host is as it was.
+        PackagesError: The package lists cannot be refreshed; a later installation tries it again.
+    """
+    absent = request["state"] == "absent"
+    files = [owned_files.OwnedFile.from_argument(file) for file in request["files"]]
+    has_key = bool(request["source"]) and not absent
+    key, unreached = _key(request["key"], check=check) if has_key else (None, "")
+    plan = owned_files.plan(request["role"], [*files, *([key] if key else [])], [], absent)
+    superseded = [path for path in map(Path, request["supersedes"]) if path.exists()]
+    retiring = _retiring(set(request["retired"]))
+    changed_paths = [*plan.paths, *map(str, superseded), *map(str, retiring)]
+    trouble = unreached
+    if key and (plan.paths or request["prove"]):
+        source = next(file for file in files if str(file.path) == request["source"])
+        trouble = trouble or _trouble(source, key)
+    if trouble and not request["prove"] and not (check and UNREACHABLE.search(trouble)):
+        raise RefusedError(trouble)
+    if changed_paths and not check:
+        owned_files.carry_out(dataclasses.replace(plan, remove=[*plan.remove, *superseded]))
+        for path, rest in retiring.items():
+            _rewrite(path, rest)
+        if not absent:
+            debian_packages.refresh()
+    diffs = [owned_files.difference(owned_files.find(path), None, path) for path in superseded]
+    diffs += [{"prepared": f"{path}: has a key that its owner has retired\n"} for path in retiring]
+    result: dict[str, object] = {
+        "changed": bool(changed_paths),
+        "changed_paths": changed_paths,
+        "diff": [*plan.diffs, *diffs],
+        "trouble": trouble,
+        "retired": [str(path) for path in retiring],
+        "priorities": {name: _priorities(name) for name in request["priorities_of"]} if request["prove"] else {},
+    }
+    if trouble and not request["prove"]:
+        result["dlhost_undetermined"] = f"whether apt gets on with the source: {trouble}"
+    return result
+
+
+def _key(asked: dict, *, check: bool) -> tuple[owned_files.OwnedFile | None, str]:
+    """The key as given, else the one in place, else fetched; or why a dry run has none.
+
+    Raises:
+        RefusedError: It is another one than the fingerprint says, or it cannot be had.
+    """
+    wanted = {fingerprint.upper() for fingerprint in asked["fingerprints"]}
+    in_place = (owned_files.find(Path(asked["path"])).content or b"").decode(errors="replace")
+    text = asked["text"] or in_place
+    if not asked["text"] and not _is_one_of(in_place, wanted):
+        try:
+            text = _fetched(asked["urls"])
+        except _UnreachedError as error:
+            if check:
+                return None, str(error)
+            raise
+    if not _is_one_of(text, wanted):
+        raise RefusedError(
+            f"The repository's key should have the fingerprint {' or '.join(sorted(wanted))}, and has "
+            f"{_fingerprints(text)}; compare with what the repository's owner publishes before you trust it."
+        )
+    return owned_files.OwnedFile(Path(asked["path"]), f"{text.strip()}\n".encode()), ""
+
+
+def _is_one_of(text: str, wanted: set[str]) -> bool:
+    """Whether it is one key, and a wanted one: apt would trust every key in the file."""
+    return _fingerprints(text) in wanted
+
+
+def _fingerprints(text: str) -> str:
+    try:
+        found = [key.fingerprint for key in openpgp_keyring.keys(text.encode())]
+    except openpgp_keyring.KeyringError as error:
+        return f"none, since {error}"
+    return " and ".join(found) or "none, since it is empty"
+
+
+def _fetched(urls: list[str]) -> str:
+    """The first key that is there, by apt's own means: with its proxy and its trust."""
+    for url in urls:
+        with tempfile.TemporaryDirectory(prefix="dlhost-key-") as directory:
+            target = Path(directory) / "key"
+            done = _run(APT_HELPER, "download-file", url, str(target))
+            if done.returncode == 0:
+                return target.read_text(errors="replace")
+        if not ABSENT.search(done.stderr):
+            raise _UnreachedError(_does_not_answer(url, done.stderr))
+    raise _UnreachedError(f"There is no key at {' or '.join(urls)}; check nvidia_repo_url, or give nvidia_repo_key.")
+
+
+def _trouble(source: owned_files.OwnedFile, key: owned_files.OwnedFile) -> str:
+    """Why apt does not get on with a source, which it tries with directories of its own; empty where it does."""
+    with tempfile.TemporaryDirectory(prefix="dlhost-source-") as name:
+        directory = Path(name)
+        # apt checks signatures as a user of its own.
+        directory.chmod(0o755)
+        (directory / "lists" / "partial").mkdir(parents=True)
+        (directory / "key.asc").write_bytes(key.content)
+        (directory / "key.asc").chmod(0o644)
+        tried = directory / "tried.sources"
+        tried.write_bytes(source.content.replace(str(key.path).encode(), str(directory / "key.asc").encode()))
+        done = _run(
+            "apt-get",
+            "update",
+            "--quiet",
+            "--error-on=any",
+            f"--option=Dir::Etc::SourceList={tried}",
+            "--option=Dir::Etc::SourceParts=/dev/null",
+            f"--option=Dir::State::Lists={directory / 'lists'}",
+            *debian_packages.IN_MEMORY,
+        )
+    if done.returncode == 0:
+        return ""
+    url = re.findall(r"^URIs: (\S+)$", source.content.decode(), re.MULTILINE)[0]
+    if UNSIGNED.search(done.stderr):
+        return f"The repository {url} is not signed by its key {_fingerprints(key.content.decode())}; it is not used."
+    if CHANGED.search(done.stderr):
+        return f"The repository {url} has lists that differ from those that it signed; run again later, or use another."
+    return _does_not_answer(url, done.stderr)
+
+
+def _does_not_answer(url: str, said: str) -> str:
+    errors = [line.split(": ", 1)[1] for line in said.splitlines() if line.startswith(("E: ", "W: "))]
+    why = " ".join((errors or [said])[0].replace(url, "").split()).removeprefix("Failed to fetch").strip()
+    return f"{url} cannot be had: {why}; check nvidia_repo_url, and the host's network and proxy."
+
+
+def _retiring(fingerprints: set[str]) -> dict[Path, bytes]:
+    """Keyrings that apt trusts for everything and that have such a key, and what else is in them."""
+    found = {}
+    for path in [TRUSTED / "trusted.gpg", *sorted((TRUSTED / "trusted.gpg.d").glob("*"))]:
+        try:
+            keys = openpgp_keyring.keys(owned_files.find(path).content or b"")
+        except openpgp_keyring.KeyringError:
+            continue  # apt does not trust it either.
+        if any(key.fingerprint in fingerprints for key in keys):
+            found[path] = b"".join(key.packets for key in keys if key.fingerprint not in fingerprints)
+    return found
+
+
+def _rewrite(path: Path, keyring: bytes) -> None:
+    if not keyring:
+        path.unlink()
+    elif path.suffix == ".asc":
+        path.write_text(openpgp_keyring.armoured(keyring))
+    else:
+        path.write_bytes(keyring)
+
+
+def _priorities(name: str) -> dict[str, int]:
+    """Version to apt's priority of it."""
+    said = _run("apt-cache", "policy", *debian_packages.IN_MEMORY, name).stdout
+    return {version: int(priority) for version, priority in VERSION.findall(said)}
+
+
+def _run(*command: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        check=False,
+        env={**os.environ, **debian_packages.ENVIRONMENT},
+    )
+
+
+if __name__ == "__main__":
+    main()
