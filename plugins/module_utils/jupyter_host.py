@@ -35,6 +35,10 @@ class RefusedError(Exception):
     """One sentence for the user: why, and what to do."""
 
 
+class _FailedError(Exception):
+    """The last that a command said, or what became of it."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Account:
     """Who a server runs as."""
@@ -138,6 +142,15 @@ def hashes(environment: Path, known: dict[str, list[str]]) -> dict[str, str]:
         RefusedError: It does not answer.
     """
     return _ask(None, [str(environment / "bin" / "python"), "-I"], jupyter_inside, "hashes", known)
+
+
+def refusal_of(trial: list[str], user: Account) -> str:
+    """Why a command fails with the rights of the user; empty where it succeeds."""
+    try:
+        _run_as(user, trial)
+    except _FailedError as error:
+        return str(error)
+    return ""
 
 
 def find_units(names: list[str]) -> dict[str, Unit]:
@@ -345,6 +358,19 @@ def _connection_files(process: Process, directory: Path) -> list[str]:
 
 def _ask(user: Account | None, interpreter: list[str], module, question: str, *arguments):
     """Have a function of a module answered by another interpreter, with the rights of the user where one is given."""
+    try:
+        return json.loads(_run_as(user, [*interpreter, "-c", inspect.getsource(module)], [question, arguments]))
+    except (_FailedError, ValueError) as error:
+        whose = f" as {user.name}" if user else ""
+        raise RefusedError(f"{interpreter[0]} does not run{whose} ({error}).") from None
+
+
+def _run_as(user: Account | None, command: list[str], question: object = None) -> str:
+    """What a command answers to a question on standard input, with the rights of the user where one is given.
+
+    Raises:
+        _FailedError: It fails, or takes too long.
+    """
     rights = {}
     if user is not None:
         rights = {
@@ -354,20 +380,17 @@ def _ask(user: Account | None, interpreter: list[str], module, question: str, *a
             "env": {"HOME": user.home, "USER": user.name, "LC_ALL": "C.UTF-8", "PATH": "/usr/bin:/bin"},
         }
     try:
-        done = subprocess.run(
-            [*interpreter, "-c", inspect.getsource(module)],
-            input=json.dumps([question, arguments]),
+        return subprocess.run(
+            command,
+            input=json.dumps(question),
             capture_output=True,
             text=True,
             check=True,
             timeout=ANSWER_TIMEOUT_S,
             cwd="/",
             **rights,
-        )
-        return json.loads(done.stdout)
+        ).stdout
     except subprocess.CalledProcessError as error:
-        why = (error.stderr.strip().splitlines() or ["no word"])[-1]
+        raise _FailedError((error.stderr.strip().splitlines() or ["no word"])[-1]) from None
     except (OSError, ValueError, subprocess.TimeoutExpired) as error:
-        why = type(error).__name__
-    whose = f" as {user.name}" if user else ""
-    raise RefusedError(f"{interpreter[0]} does not run{whose} ({why}).")
+        raise _FailedError(type(error).__name__) from None

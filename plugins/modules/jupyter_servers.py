@@ -12,6 +12,7 @@ description:
     wanted. What an account cannot have, or a port that another program holds, is refused by name before any change.
   - A server is restarted where its files or its environment are newer than its start, and only while none of its
     kernels computes and no program runs in its terminals. Otherwise the restart is left to the next run, and said.
+    One that would not start again is not stopped.
   - Servers of users who are no longer named are stopped under the same condition.
   - A password is kept on the host as an argon2id hash, which stays as long as it fits. The password itself travels on
     standard input only.
@@ -69,6 +70,11 @@ options:
         type: list
         elements: str
         default: []
+      trial:
+        description: A command that fails as the server itself would with the files that are there. It runs as the user.
+        type: list
+        elements: str
+        default: []
       directories:
         description: Directories that it needs, made with the user's rights. The first has to be the user's own.
         type: list
@@ -114,6 +120,7 @@ EXAMPLES = r"""
         user: ada
         address: 127.0.0.1
         port: 8888
+        trial: [/opt/dlhost/jupyter/bin/jupyter-lab, --ServerApp.port=0, --show-config]
         directories: [~/notebooks, ~/notebooks/data]
         password: "{{ jupyter_password }}"
         password_file: /etc/dlhost/jupyter/ada/password
@@ -193,6 +200,7 @@ from ansible_collections.dlhost.host.plugins.module_utils.jupyter_host import (
     look_as,
     make_directories,
     must,
+    refusal_of,
     wait_until_listening,
     work_of,
 )
@@ -210,6 +218,7 @@ class Server:
     environment: Path
     own: list[owned_files.OwnedFile]
     reads: list[Path]
+    trial: list[str]
     directories: list[str]
 
     @property
@@ -290,6 +299,7 @@ def main() -> None:
                     "port": {"type": "int", "required": True},
                     "files": {"type": "list", "elements": "dict", "default": [], "options": file},
                     "reads": {"type": "list", "elements": "str", "default": []},
+                    "trial": {"type": "list", "elements": "str", "default": []},
                     "directories": {"type": "list", "elements": "str", "default": []},
                     "password": {"type": "str", "default": "", "no_log": True},
                     "password_file": {"type": "str", "default": "", "no_log": False},
@@ -336,6 +346,11 @@ def converge(request: dict) -> dict[str, object]:
         must("systemctl", "daemon-reload")
     left = plan.deferred
     if request["state"] == "present":
+        require_trials(plan)
+        if request["restart"] == "when_idle":
+            # A cell may have been run since the plan was made.
+            plan.work.update(work_among(plan.stops, plan.units, request["templates"]))
+            left = plan.deferred
         stop(plan)
         left = [*left, *start(plan)]
     result = plan.result()
@@ -408,6 +423,7 @@ def make_server(request: dict, environment: Path, password: str) -> Server:
         environment=environment,
         own=own,
         reads=[Path(user.path(path)) for path in request["reads"]],
+        trial=request["trial"],
         directories=[user.path(path) for path in request["directories"]],
     )
 
@@ -437,11 +453,7 @@ def make_plan(request: dict, passwords: dict[str, str]) -> Plan:
     others = [name for name in find_instances([*environments]) if name not in names]
     units = find_units([*names, *others])
     undeclared = [name for name in others if units[name].active or units[name].enabled]
-    work = {}
-    for name in [] if forced else undeclared:
-        found = work_of(units[name], environments[template_of(name)])
-        if found:
-            work[name] = found
+    work = {} if forced else work_among(undeclared, units, request["templates"])
     if absent and work:
         busy = ", ".join(f"{name} ({'; '.join(found)})" for name, found in sorted(work.items()))
         raise RefusedError(f"{busy} would be cut off. Wait for the end, or set jupyter_restart to force {AGAIN}")
@@ -452,18 +464,15 @@ def make_plan(request: dict, passwords: dict[str, str]) -> Plan:
     own += [file for name in work for file in files_of(name, request["role"], {file.path for file in own})]
     owned = owned_files.plan(request["role"], own, request["packages"], absent)
     rewritten = {file.path for file in owned.write if owned_files.find(file.path).content != file.content}
-    outdated = [each for each in servers if is_outdated(each, units[each.unit], rewritten)]
-    for each in [] if forced else outdated:
-        found = work_of(units[each.unit], each.environment)
-        if found:
-            work[each.unit] = found
+    outdated = [each.unit for each in servers if is_outdated(each, units[each.unit], rewritten)]
+    work |= {} if forced else work_among(outdated, units, request["templates"])
     return Plan(
         servers=servers,
         owned=owned,
         directories={user: paths for user, paths in directories.items() if paths},
         units=units,
         problems={each.unit: found for each in servers if (found := problems(each, units[each.unit], listeners))},
-        outdated=[each.unit for each in outdated],
+        outdated=outdated,
         undeclared=undeclared,
         environments=[str(path) for path in environments.values() if python_environment.what_is_there(path)],
         work=work,
@@ -553,6 +562,26 @@ def is_newer(path: Path, started: float) -> bool:
         return started < path.lstat().st_mtime <= time.time()
     except FileNotFoundError:
         return False
+
+
+def work_among(names: list[str], units: dict[str, Unit], templates: dict[str, str]) -> dict[str, list[str]]:
+    """Those of the units that work, and at what."""
+    found = {name: work_of(units[name], Path(templates[template_of(name)])) for name in names}
+    return {name: work for name, work in found.items() if work}
+
+
+def require_trials(plan: Plan) -> None:
+    """Refuse to stop a server that would not start again.
+
+    Raises:
+        RefusedError: There is one.
+    """
+    for each in plan.servers:
+        why = refusal_of(each.trial, each.user) if each.trial and each.unit in plan.stops else ""
+        if why:
+            raise RefusedError(
+                f"{each.unit} would not start again ({why}), so it goes on as it is. Correct that and run again."
+            )
 
 
 def files_of(unit: str, role: str, wanted_anyway: set[Path]) -> list[owned_files.OwnedFile]:

@@ -193,6 +193,14 @@ def test_the_last_words_are_the_programs_own(host: Any, monkeypatch: pytest.Monk
     assert asked[1][-1] == "_SYSTEMD_INVOCATION_ID=4711"
 
 
+def test_a_trial_says_last_why_it_fails(host: Any) -> None:
+    me = host.Account("me", os.getuid(), os.getgid(), "me", "/")
+    assert host.refusal_of(["true"], me) == ""
+    assert host.refusal_of(["sh", "-c", "echo well >&2; echo 'expected an int' >&2; exit 1"], me) == "expected an int"
+    assert host.refusal_of(["false"], me) == "no word"
+    assert host.refusal_of(["/nowhere/jupyter-lab"], me) == "FileNotFoundError"
+
+
 @pytest.mark.parametrize(("name", "words"), [("nobody-here", "no such account"), ("root", "root's rights")])
 def test_an_account_that_cannot_have_a_server_is_refused(host: Any, name: str, words: str) -> None:
     with pytest.raises(host.RefusedError, match=words):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import grp
 import importlib
 import os
@@ -31,10 +32,12 @@ class Host:
         self.module = importlib.import_module(f"{PLUGINS}.modules.jupyter_servers")
         self.outside = importlib.import_module(f"{PLUGINS}.module_utils.jupyter_host")
         owned = importlib.import_module(f"{PLUGINS}.module_utils.owned_files")
+        self.patch = functools.partial(monkeypatch.setattr, self.module)
         self.path = path
         self.units: dict[str, Any] = {}
         self.ports: dict[int, str] = {}
         self.work: dict[str, list[str]] = {}
+        self.trials: dict[str, str] = {}
         self.commands: list[str] = []
         self.hash: Callable[[str, str], str] = lambda password, present: (
             present if present == f"argon2:{password}" else f"argon2:{password}"
@@ -65,8 +68,9 @@ class Host:
             "work_of": lambda unit, _environment: self.work.get(unit.name, []),
             "wait_until_listening": lambda _servers: None,
             "must": self._systemctl,
+            "refusal_of": lambda trial, _user: self.trials.get(trial[0], ""),
         }.items():
-            monkeypatch.setattr(self.module, name, function)
+            self.patch(name, function)
 
     def _account(self, name: str) -> Any:
         if name not in ("ada", "grace"):
@@ -132,6 +136,7 @@ class Host:
                     "port": port,
                     "files": [{"path": str(self.file(user)), "content": self.settings}],
                     "reads": [],
+                    "trial": [user],
                     "directories": ["~/notebooks", "~/notebooks/data"],
                     "password": "secret",
                     "password_file": str(self.file(user, "password")),
@@ -274,6 +279,36 @@ def test_a_server_at_work_is_left_for_a_later_run(host: Host) -> None:
     host.work.clear()
     assert "dlhost_action_needed" not in host.apply()
     assert host.commands == [f"stop {ADA}", f"start {ADA}"]
+
+
+def test_a_server_that_began_to_work_meanwhile_is_left_too(host: Host) -> None:
+    host.settings = "two"
+    asked: list[str] = []
+
+    def work_of(unit: Any, _environment: Path) -> list[str]:
+        asked.append(unit.name)
+        return BUSY if unit.name == ADA and asked.count(ADA) > 1 else []
+
+    host.patch("work_of", work_of)
+    assert f"{ADA} (1 kernel is busy)" in host.apply()["dlhost_action_needed"]
+    assert host.commands == [f"stop {GRACE}", f"start {GRACE}"]
+
+
+@pytest.mark.parametrize("restart", ["when_idle", "force"])
+def test_a_server_that_would_not_start_again_is_not_stopped(host: Host, restart: str) -> None:
+    host.settings = "two"
+    host.trials = {"grace": "expected an int"}
+    said = r"grace.service would not start again \(expected an int\), so it goes on as it is"
+    with pytest.raises(host.module.RefusedError, match=said):
+        host.apply(restart=restart)
+    assert host.commands == []
+
+    # Nor by the next run, until that is mended.
+    with pytest.raises(host.module.RefusedError, match=said):
+        host.apply(restart=restart)
+    host.trials = {}
+    host.apply(restart=restart)
+    assert host.commands == [f"stop {ADA} {GRACE}", f"start {ADA} {GRACE}"]
 
 
 def test_force_does_not_ask(host: Host) -> None:
