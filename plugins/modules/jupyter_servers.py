@@ -167,7 +167,7 @@ foreign_settings:
       type: list
       elements: str
     unread:
-      description: Nowhere.
+      description: Nowhere; a run that changes something warns of them.
       type: list
       elements: str
 due:
@@ -318,6 +318,9 @@ def main() -> None:
         module.fail_json(msg=str(error))
     except OSError as error:
         module.fail_json(msg=f"{error.filename}: {error.strerror}.")
+    if result["changed"] and not module.check_mode:
+        for text in result["foreign_settings"]["unread"]:
+            module.warn(f"{text} have no effect on the server that dlhost runs; jupyter_options is for such settings.")
     module.exit_json(**result)
 
 

@@ -11,6 +11,7 @@ import pwd
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -439,3 +440,22 @@ def test_an_account_without_a_home_is_refused(fresh: Host, monkeypatch: pytest.M
     with pytest.raises(fresh.module.RefusedError, match=r"ada cannot write to the home directory .*/home/ada"):
         fresh.apply()
     assert not fresh.file("ada").exists()
+
+
+def test_settings_of_a_user_that_nothing_reads_are_said_once(fresh: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = fresh.path / ".jupyter" / "jupyter_server_config.py"
+    own.parent.mkdir()
+    own.write_text("c.ServerApp.port = 1\n")
+    monkeypatch.setenv("HOME", str(fresh.path))
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    warnings: list[str] = []
+    module = SimpleNamespace(
+        params=fresh.request(), check_mode=False, warn=warnings.append, exit_json=lambda **_result: None
+    )
+    fresh.patch("AnsibleModule", lambda **_specification: module)
+    for _run in range(2):
+        fresh.module.main()
+    assert warnings == [
+        f"{own}: ServerApp.port have no effect on the server that dlhost runs; jupyter_options is for such settings."
+    ]
+    assert own.read_text() == "c.ServerApp.port = 1\n"
