@@ -65,6 +65,8 @@ VALUES: dict[str, tuple[dict[str, object], str]] = {
     "option-token": ({"jupyter_options": {"ServerApp.token": "x"}}, "ServerApp.token"),
     "option-cull-busy": ({"jupyter_options": {"AsyncMappingKernelManager.cull_busy": True}}, "cull_busy"),
     "option-old-name": ({"jupyter_options": {"NotebookApp.disable_check_xsrf": True}}, "disable_check_xsrf"),
+    "lock": ({"jupyter_requirements": "jupyterlab>=4"}, "'jupyterlab>=4', is not of the shape name==version"),
+    "lock-path": ({"jupyter_tensorboard_requirements": "/srv/lock.txt"}, "are texts of locks. Line 1 of the lock"),
     "memory": ({"jupyter_memory_high": "48 GB"}, "is no size"),
     "device": ({"jupyter_devices": ["char-drm"]}, "jupyter_devices takes entries"),
     "device-line": ({"jupyter_devices": ["char-drm rw\nUser=root"]}, "jupyter_devices takes entries"),
