@@ -258,8 +258,7 @@ def work_of(unit: Unit, environment: Path) -> list[str]:
         process
         for process in processes
         if not _connection_files(process, unit.runtime_directory)
-        # A shell that waits for its user is the first of its terminal's session.
-        and not (process.terminal and process.session == process.number)
+        and not _waits_for_its_user(process)
         and process.command
     ]
     work = []
@@ -348,6 +347,12 @@ def _runner(unit: Unit) -> Account:
     """Who a unit runs as. The account may have been renamed or taken away since it was started."""
     seen = unit.runtime_directory.stat()
     return Account(str(seen.st_uid), seen.st_uid, seen.st_gid, str(seen.st_gid), str(unit.runtime_directory))
+
+
+def _waits_for_its_user(process: Process) -> bool:
+    """Whether it is the shell of a terminal: the first of the session, and not given anything to run."""
+    first = process.terminal and process.session == process.number
+    return bool(first) and all(word.startswith("-") for word in process.command[1:])
 
 
 def _connection_files(process: Process, directory: Path) -> list[str]:
