@@ -52,6 +52,7 @@ KEEP_CONFIGURATION = ("--force-confdef", "--force-confold")
 IN_MEMORY = ("--option=Dir::Cache::pkgcache=", "--option=Dir::Cache::srcpkgcache=")
 # A simulation is logged too.
 UNLOGGED = ("--option=Dir::Log::Planner=/dev/null", "--option=Dir::Log::Solver=/dev/null")
+NO_LISTS = "apt cannot refresh its package lists"
 # What apt-get and dpkg say of a lock that somebody else holds.
 LOCKED = re.compile(r"Could not get lock|lock was locked by another process|Unable to acquire the dpkg frontend lock")
 HOLDER = re.compile(r"process (?:with pid )?\d+(?: \([^)]*\))?")
@@ -153,7 +154,7 @@ def _transact(terms: Terms, timeout_s: int, on_start: Callable[[], None]) -> Tra
     _make_sure_of_room(transaction)
     on_start()
     with _released(terms, transaction):
-        done = _run("apt-get", *command, f"--option=DPkg::Lock::Timeout={timeout_s}")
+        done = run("apt-get", *command, f"--option=DPkg::Lock::Timeout={timeout_s}")
         if done.returncode != 0:
             raise _failure(done, timeout_s)
     return transaction
@@ -219,7 +220,7 @@ def _dry_run(
         revised.write(status)
         revised.flush()
         options = [*IN_MEMORY, *UNLOGGED, f"--option=Dir::State::status={revised.name}"]
-        return _run("apt-get", "--simulate", *options, *command)
+        return run("apt-get", "--simulate", *options, *command)
 
 
 def _make_sure_of_room(transaction: Transaction) -> None:
@@ -229,7 +230,7 @@ def _make_sure_of_room(transaction: Transaction) -> None:
     wanted = [f"{step.name}={step.after}" for step in transaction.installed]
     if not wanted:
         return
-    printed = _run("apt-cache", "show", *IN_MEMORY, *wanted).stdout
+    printed = run("apt-cache", "show", *IN_MEMORY, *wanted).stdout
     fetched = sum(int(size) for size in re.findall(r"^Size: (\d+)$", printed, re.MULTILINE))
     unpacked = sum(int(size) << 10 for size in re.findall(r"^Installed-Size: (\d+)$", printed, re.MULTILINE))
     known = known_packages()
@@ -293,10 +294,10 @@ def unmet(names: Iterable[str]) -> list[str]:
 
 def known_packages() -> dict[str, Known]:
     """Every package that is installed or left its configuration; one of another architecture as NAME:ARCHITECTURE."""
-    native = _run("dpkg", "--print-architecture").stdout.strip()
+    native = run("dpkg", "--print-architecture").stdout.strip()
     form = "${Package}\\t${Architecture}\\t${Version}\\t${db:Status-Status}\\t${db:Status-Want}\\t${Installed-Size}\\n"
     known = {}
-    for row in _run("dpkg-query", "--show", f"--showformat={form}").stdout.splitlines():
+    for row in run("dpkg-query", "--show", f"--showformat={form}").stdout.splitlines():
         name, architecture, version, status, want, size = row.split("\t")
         if status != "not-installed":
             key = name if architecture in (native, "all") else f"{name}:{architecture}"
@@ -319,17 +320,24 @@ def hand_back(names: list[str], *, check: bool) -> list[str]:
     return sorted({*manual, *set_held(names, held=False, check=check)})
 
 
-def refresh() -> None:
-    """Refresh the package lists.
+def refresh(sources: Iterable[Path]) -> None:
+    """Refresh the package lists of these files alone; those of the others count as old as they are.
 
     Raises:
         PackagesError: A source does not answer, or its signature is not accepted.
     """
-    _update(_lock_timeout_s())
+    before = LISTS.stat().st_mtime
+    with tempfile.TemporaryDirectory(prefix="dlhost-sources-") as directory:
+        for source in sources:
+            (Path(directory) / source.name).symlink_to(source)
+        alone = ("--option=Dir::Etc::SourceList=/dev/null", f"--option=Dir::Etc::SourceParts={directory}")
+        kept = "--option=APT::Get::List-Cleanup=0"
+        _must(NO_LISTS, _lock_timeout_s(), "apt-get", "update", "--quiet", kept, *alone)
+    os.utime(LISTS, (before, before))
 
 
 def _update(timeout_s: int) -> None:
-    _must("apt cannot refresh its package lists", timeout_s, "apt-get", "update", "--quiet")
+    _must(NO_LISTS, timeout_s, "apt-get", "update", "--quiet")
     # Where nothing was new, nothing in it was written.
     os.utime(LISTS)
 
@@ -338,7 +346,7 @@ def _must(failure: str, timeout_s: int, *command: str) -> str:
     """What a command prints that does not wait for a lock by itself; `failure` begins the sentence where it fails."""
     deadline = time.monotonic() + timeout_s
     while True:
-        done = _run(*command)
+        done = run(*command)
         if done.returncode == 0:
             return done.stdout
         if not LOCKED.search(done.stderr) or time.monotonic() >= deadline:
@@ -353,7 +361,7 @@ def _unknown(names: Iterable[str]) -> list[str]:
 
 
 def _names() -> set[str]:
-    return set(_run("apt-cache", "pkgnames", *IN_MEMORY).stdout.split())
+    return set(run("apt-cache", "pkgnames", *IN_MEMORY).stdout.split())
 
 
 def _nobody_knows(strangers: list[str]) -> str:
@@ -390,7 +398,7 @@ def _sources_are_newer() -> bool:
 
 
 def _lock_timeout_s() -> int:
-    answer = _run("apt-config", "dump", "--format=%v", "DPkg::Lock::Timeout").stdout.strip()
+    answer = run("apt-config", "dump", "--format=%v", "DPkg::Lock::Timeout").stdout.strip()
     return int(answer) if answer.isdigit() else LOCK_TIMEOUT_S
 
 
@@ -400,7 +408,7 @@ def _failure(failed: subprocess.CompletedProcess[str], timeout_s: int) -> Packag
     if not absent:
         return kind(_sentence("apt failed", failed, timeout_s))
     version, name = absent.groups()
-    rows = _run("apt-cache", "madison", *IN_MEMORY, name).stdout.splitlines()
+    rows = run("apt-cache", "madison", *IN_MEMORY, name).stdout.splitlines()
     there = list(dict.fromkeys(row.split("|")[1].strip() for row in rows))
     has = f"it has {listed(there)}" if there else "it has none"
     return kind(f"apt has no version {version} of {name}; {has}.")
@@ -420,8 +428,8 @@ def _why(failed: subprocess.CompletedProcess[str]) -> str:
     return "; ".join(errors) or " ".join((failed.stderr or failed.stdout).split()[-40:])
 
 
-def _run(*command: str) -> subprocess.CompletedProcess[str]:
-    """No command may read the standard input, by which the module itself came."""
+def run(*command: str) -> subprocess.CompletedProcess[str]:
+    """A command of apt's, in English; it may not read the standard input, by which the module itself came."""
     return subprocess.run(
         command,
         stdin=subprocess.DEVNULL,

@@ -8,19 +8,15 @@ DOCUMENTATION = r"""
 module: apt_source
 short_description: Keep a package source, its key and its preferences as declared
 description:
-  - Fetches the key where it is not there yet, and takes none but that of the fingerprint. Then apt tries the source
+  - Fetches the key where it is not there yet, and takes none but that of the fingerprint. Then apt tries the sources
     aside, in directories of its own; a repository that does not answer or is not signed with the key is refused, and
-    nothing has changed. Then all files are put in place at once and the package lists are refreshed.
+    nothing has changed. Then all files are put in place at once and the lists of these sources are fetched.
   - Files and record are those of M(dlhost.host.owned_files). No GnuPG is needed on the host.
 author: dlhost maintainers (@dlhost)
 extends_documentation_fragment: dlhost.host.owned_files
 options:
-  source:
-    description: The path among O(files) of the source to try; empty where no source needs a key.
-    type: str
-    default: ""
   key:
-    description: The key by which the repository is signed.
+    description: The key by which the repository is signed; empty where no source needs one of its own.
     type: dict
     default: {}
     suboptions:
@@ -52,7 +48,7 @@ options:
     elements: str
     default: []
   prove:
-    description: Try the source although nothing changes, and tell what is wrong with it instead of failing.
+    description: Try the sources although nothing changes, and tell what is wrong with it instead of failing.
     type: bool
     default: false
   priorities_of:
@@ -78,7 +74,6 @@ EXAMPLES = r"""
 - name: Use NVIDIA's repository
   dlhost.host.apt_source:
     role: nvidia_repo
-    source: /etc/apt/sources.list.d/dlhost-nvidia.sources
     files:
       - path: /etc/apt/sources.list.d/dlhost-nvidia.sources
         content: |
@@ -114,9 +109,7 @@ priorities:
 """
 
 import dataclasses
-import os
 import re
-import subprocess
 import tempfile
 from pathlib import Path
 
@@ -131,6 +124,7 @@ UNSIGNED = re.compile(r"NO_PUBKEY|Missing key|is not signed|not bound|BADSIG")
 CHANGED = re.compile(r"unexpected size|Hash Sum mismatch")
 # How a sentence about the server begins, which a dry run on a bare host cannot blame on anybody.
 UNREACHABLE = re.compile(r"\S+ cannot be had: |There is no key at ")
+ADDRESS = re.compile(r"\b(?:https?|file):[^\s']*[^\s'/]")
 # A line of `apt-cache policy` with one version.
 VERSION = re.compile(r"^ (?:\*\*\*|   ) (\S+) (-?\d+)$", re.MULTILINE)
 
@@ -149,7 +143,6 @@ def main() -> None:
         argument_spec={
             "role": {"type": "str", "required": True},
             "files": owned_files.FILES_ARGUMENT,
-            "source": {"type": "str", "default": ""},
             "key": {
                 "type": "dict",
                 "default": {},
@@ -186,24 +179,23 @@ def converge(request: dict, check: bool) -> dict[str, object]:
     """
     absent = request["state"] == "absent"
     files = [owned_files.OwnedFile.from_argument(file) for file in request["files"]]
-    has_key = bool(request["source"]) and not absent
-    key, unreached = _key(request["key"], check=check) if has_key else (None, "")
+    has_key = bool(request["key"].get("path")) and not absent
+    key, trouble = _key(request["key"], check=check) if has_key else (None, "")
     plan = owned_files.plan(request["role"], [*files, *([key] if key else [])], [], absent)
     superseded = [path for path in map(Path, request["supersedes"]) if path.exists()]
     retiring = _retiring(set(request["retired"]))
     changed_paths = [*plan.paths, *map(str, superseded), *map(str, retiring)]
-    trouble = unreached
-    if key and (plan.paths or request["prove"]):
-        source = next(file for file in files if str(file.path) == request["source"])
-        trouble = trouble or _trouble(source, key)
+    sources = [file for file in files if file.path.suffix == ".sources"]
+    if sources and not trouble and (plan.paths or request["prove"]):
+        trouble = _trouble(sources, key)
     if trouble and not request["prove"] and not (check and UNREACHABLE.search(trouble)):
         raise RefusedError(trouble)
     if changed_paths and not check:
         owned_files.carry_out(dataclasses.replace(plan, remove=[*plan.remove, *superseded]))
         for path, rest in retiring.items():
             _rewrite(path, rest)
-        if not absent:
-            debian_packages.refresh()
+        if sources:
+            debian_packages.refresh([file.path for file in sources])
     diffs = [owned_files.difference(owned_files.find(path), None, path) for path in superseded]
     diffs += [{"prepared": f"{path}: has a key that its owner has retired\n"} for path in retiring]
     result: dict[str, object] = {
@@ -261,49 +253,65 @@ def _fetched(urls: list[str]) -> str:
     for url in urls:
         with tempfile.TemporaryDirectory(prefix="dlhost-key-") as directory:
             target = Path(directory) / "key"
-            done = _run(APT_HELPER, "download-file", url, str(target))
+            done = debian_packages.run(APT_HELPER, "download-file", url, str(target))
             if done.returncode == 0:
                 return target.read_text(errors="replace")
         if not ABSENT.search(done.stderr):
             raise _UnreachedError(_does_not_answer(url, done.stderr))
-    raise _UnreachedError(f"There is no key at {' or '.join(urls)}; check nvidia_repo_url, or give nvidia_repo_key.")
+    raise _UnreachedError(f"There is no key at {' or '.join(urls)}; check the address, or give the key itself.")
 
 
-def _trouble(source: owned_files.OwnedFile, key: owned_files.OwnedFile) -> str:
-    """Why apt does not get on with a source, which it tries with directories of its own; empty where it does."""
-    with tempfile.TemporaryDirectory(prefix="dlhost-source-") as name:
+def _trouble(sources: list[owned_files.OwnedFile], key: owned_files.OwnedFile | None) -> str:
+    """Why apt does not get on with sources, which it tries with directories of its own; empty where it does."""
+    with tempfile.TemporaryDirectory(prefix="dlhost-sources-") as name:
         directory = Path(name)
+        for below in ("lists/partial", "sources"):
+            (directory / below).mkdir(parents=True)
+        tried_key = directory / "key.asc"
+        tried_key.write_bytes(key.content if key else b"")
+        for source in sources:
+            place = str(key.path).encode() if key else b"no key"
+            content = source.content.replace(place, str(tried_key).encode())
+            (directory / "sources" / source.path.name).write_bytes(content)
         # apt checks signatures as a user of its own.
-        directory.chmod(0o755)
-        (directory / "lists" / "partial").mkdir(parents=True)
-        (directory / "key.asc").write_bytes(key.content)
-        (directory / "key.asc").chmod(0o644)
-        tried = directory / "tried.sources"
-        tried.write_bytes(source.content.replace(str(key.path).encode(), str(directory / "key.asc").encode()))
-        done = _run(
+        for path in (directory, *directory.rglob("*")):
+            path.chmod(0o755 if path.is_dir() else 0o644)
+        done = debian_packages.run(
             "apt-get",
             "update",
             "--quiet",
             "--error-on=any",
-            f"--option=Dir::Etc::SourceList={tried}",
-            "--option=Dir::Etc::SourceParts=/dev/null",
+            "--option=Dir::Etc::SourceList=/dev/null",
+            f"--option=Dir::Etc::SourceParts={directory / 'sources'}",
             f"--option=Dir::State::Lists={directory / 'lists'}",
             *debian_packages.IN_MEMORY,
         )
     if done.returncode == 0:
         return ""
-    url = re.findall(r"^URIs: (\S+)$", source.content.decode(), re.MULTILINE)[0]
+    found = ADDRESS.search(_errors(done.stderr)[0])
+    address = found[0] if found else "The server"
     if UNSIGNED.search(done.stderr):
-        return f"The repository {url} is not signed by its key {_fingerprints(key.content.decode())}; it is not used."
+        with_key = [file for file in sources if key and str(key.path).encode() in file.content]
+        is_ours = any(address.encode() in file.content for file in with_key)
+        signer = f"its key {_fingerprints(key.content.decode())}" if key and is_ours else "a key that this host trusts"
+        return f"The repository {address} is not signed by {signer}; it is not used."
     if CHANGED.search(done.stderr):
-        return f"The repository {url} has lists that differ from those that it signed; run again later, or use another."
-    return _does_not_answer(url, done.stderr)
+        return f"The repository {address} has lists that differ from those that it signed; run again later."
+    return _does_not_answer(address, done.stderr)
 
 
-def _does_not_answer(url: str, said: str) -> str:
-    errors = [line.split(": ", 1)[1] for line in said.splitlines() if line.startswith(("E: ", "W: "))]
-    why = " ".join((errors or [said])[0].replace(url, "").split()).removeprefix("Failed to fetch").strip()
-    return f"{url} cannot be had: {why}; check nvidia_repo_url, and the host's network and proxy."
+def _errors(said: str) -> list[str]:
+    """What apt says, its errors first."""
+    lines = said.splitlines()
+    return [line[3:] for start in ("E: ", "W: ") for line in lines if line.startswith(start)] or [said]
+
+
+def _does_not_answer(address: str, said: str) -> str:
+    why = " ".join(_errors(said)[0].replace(address, "").split())
+    why = re.sub(r"^(?:Failed to fetch +)?(?:In)?Release +", "", why).rstrip(" .:")
+    if "does not have a Release file" in why:
+        why = "there is no repository"
+    return f"{address} cannot be had: {why}; check the address, and the host's network and proxy."
 
 
 def _retiring(fingerprints: set[str]) -> dict[Path, bytes]:
@@ -330,20 +338,8 @@ def _rewrite(path: Path, keyring: bytes) -> None:
 
 def _priorities(name: str) -> dict[str, int]:
     """Version to apt's priority of it."""
-    said = _run("apt-cache", "policy", *debian_packages.IN_MEMORY, name).stdout
+    said = debian_packages.run("apt-cache", "policy", *debian_packages.IN_MEMORY, name).stdout
     return {version: int(priority) for version, priority in VERSION.findall(said)}
-
-
-def _run(*command: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        command,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        errors="replace",
-        check=False,
-        env={**os.environ, **debian_packages.ENVIRONMENT},
-    )
 
 
 if __name__ == "__main__":

@@ -135,19 +135,19 @@ def plan(facts: Mapping[str, Any], settings: Settings, table: Table, today: date
     if components:
         files[COMPONENTS_PATH] = components
     fingerprints = [settings.key_fingerprint.upper()] if settings.key_fingerprint else list(KEYS.values())
+    key = {
+        "path": KEY_PATH,
+        "text": settings.key,
+        "urls": [url + name for name in KEYS],
+        "fingerprints": fingerprints,
+    }
     return _answer(
         refusal=refusal,
         source=DISTRO if source == TOOLKITS else source,
         toolkit_source=NVIDIA if uses_nvidias else DISTRO,
         url=url if uses_nvidias else "",
         files=[{"path": path, "content": HEADER + "\n".join(stanzas)} for path, stanzas in files.items()],
-        apt_source=SOURCE_PATH if uses_nvidias else "",
-        key={
-            "path": KEY_PATH,
-            "text": settings.key,
-            "urls": [url + name for name in KEYS],
-            "fingerprints": fingerprints,
-        },
+        key=key if uses_nvidias else {},
         supersedes=sorted(rivals) if settings.take_over else [],
         rivals=sorted(rivals),
         driver_priority=NEVER if source == TOOLKITS else PREFERRED,
@@ -161,8 +161,7 @@ def _answer(**known: Any) -> dict[str, Any]:
         "toolkit_source": DISTRO,
         "url": "",
         "files": [],
-        "apt_source": "",
-        "key": {"path": KEY_PATH},
+        "key": {},
         "supersedes": [],
         "rivals": [],
         "driver_priority": PREFERRED,

@@ -34,6 +34,7 @@ Dir::Bin::methods "/usr/lib/apt/methods";
 APT::Architecture "amd64";
 APT::Architectures {{ "amd64"; }};
 APT::Sandbox::User "root";
+Acquire::Retries "0";
 DPkg::Options {{ "--root={root}"; "--force-script-chrootless"; "--log={root}/dpkg.log"; }};
 """
 DIRECTORIES = (

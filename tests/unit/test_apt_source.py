@@ -35,7 +35,6 @@ class Source:
         asked = {
             "role": "test",
             "files": [{**file, "path": str(self.file), "content": content}],
-            "source": str(self.file),
             "key": {
                 "path": str(self.key),
                 "text": "",
@@ -95,7 +94,7 @@ def test_a_repository_that_somebody_else_signs_is_refused(source: Source) -> Non
     signed_repository(source.repository, double_key("Somebody else"))
     said = source.refusal(key={"text": double_key().public()})
     assert said == (
-        f"The repository file:{source.repository}/ is not signed by its key {double_key().fingerprint}; it is not used."
+        f"The repository file:{source.repository} is not signed by its key {double_key().fingerprint}; it is not used."
     )
     with contextlib.suppress(source.module.RefusedError):
         source.run(check=True, key={"text": double_key().public()})

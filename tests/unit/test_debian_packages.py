@@ -63,7 +63,7 @@ def apt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Apt:
     for name in ("LOCK", "STATUS"):
         (tmp_path / name).touch()
         monkeypatch.setattr(module, name, tmp_path / name)
-    monkeypatch.setattr(module, "_run", made.run)
+    monkeypatch.setattr(module, "run", made.run)
     monkeypatch.setattr("time.sleep", lambda _seconds: None)
     monkeypatch.setattr("time.monotonic", lambda: next(ticks))
     return made
