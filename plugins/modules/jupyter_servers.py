@@ -347,15 +347,16 @@ def converge(request: dict) -> dict[str, object]:
     units = [path for path in plan.owned.paths if Path(path).parent == UNIT_DIRECTORY]
     if units or any(unit.reload_due for unit in plan.units.values()):
         must("systemctl", "daemon-reload")
-    left = plan.deferred
+    waiting = []
     if request["state"] == "present":
         require_trials(plan)
         if request["restart"] == "when_idle":
             # A cell may have been run since the plan was made.
-            plan.work.update(work_among(plan.stops, plan.units, request["templates"]))
-            left = plan.deferred
+            begun = work_among(plan.stops, plan.units, request["templates"])
+            plan = dataclasses.replace(plan, work={**plan.work, **begun})
         stop(plan)
-        left = [*left, *start(plan)]
+        waiting = start(plan)
+    left = [*plan.deferred, *waiting]
     result = plan.result()
     if left:
         result["dlhost_action_needed"] = (
