@@ -1,0 +1,193 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the driver's packages are called, by source, branch and kernel module, and which driver a host has. No I/O.
+
+Names read in https://docs.nvidia.com/datacenter/tesla/driver-installation-guide/ (Debian, Ubuntu, version locking,
+recent updates), https://ubuntu.com/server/docs/how-to/graphics/install-nvidia-drivers/ and in Debian's archive.
+Ubuntu's have not been tried on an Ubuntu.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from ansible_collections.dlhost.host.plugins.plugin_utils.compatibility import OPEN, PROPRIETARY, branch_of, numbers
+
+DISTRO, NVIDIA = "distro", "nvidia"
+# NVIDIA's packages for Ubuntu lost the branch from their names with the next one.
+LAST_NAMED_BRANCH = 580
+PINNING = "nvidia-driver-pinning-"
+# What has the kernel module: built here by DKMS, or built and signed by Ubuntu.
+KERNEL_PART = re.compile(
+    r"nvidia-(?:(?:tesla|legacy)-\w+-)?(?:open-)?kernel-(?:open-)?dkms"
+    r"|nvidia-dkms(?:-\d+)?(?:-server)?(?:-open)?"
+    r"|linux-modules-nvidia-(?P<branch>\d+)(?:-server)?(?:-open)?-.+"
+)
+# What goes when another branch, module or source comes. The pinning packages go before, nvidia-container-toolkit and
+# the toolkit of CUDA stay.
+DRIVER_PART = re.compile(
+    r"(?!nvidia-(?:container|cuda-(?!mps)|docker|driver-pinning|cudnn|fs|gds))"
+    r"(?:nvidia-|libnvidia-(?!container)|libcuda1$|libcudadebugger1$|libnvcuvid1$|libnvoptix1$|libxnvctrl|cuda-drivers"
+    r"|linux-(?:modules|objects|signatures)-nvidia-|xserver-xorg-video-nvidia|firmware-nvidia-gsp)"
+)
+VERSION = re.compile(r"(?:\d+:)?(\d{3,}(?:\.\d+)+)")
+
+
+@dataclasses.dataclass(frozen=True)
+class Wanted:
+    """The packages of one driver."""
+
+    first: tuple[str, ...]
+    """Installed before, so that apt knows the branch, and DKMS has what it builds with."""
+    user_space: tuple[str, ...]
+    """The first is of the driver's own version."""
+    kernel: str
+
+    @property
+    def driver(self) -> list[str]:
+        return [*self.user_space, self.kernel]
+
+    def of(self, branch: str) -> list[str]:
+        """The driver's packages with the branch, for owned_packages; those that count by themselves, without."""
+        others = ("linux-modules-nvidia-", "nvidia-persistenced")
+        return [name if name.startswith(others) else f"{name}={branch}.*" for name in self.driver]
+
+
+def wanted(
+    distribution: str, source: str, branch: str, kernel_module: str, profile: str, flavour: str, prebuilt: bool
+) -> Wanted:
+    """What to install.
+
+    Args:
+        distribution: debian or ubuntu.
+        source: distro or nvidia.
+        branch: The driver's, as 580.
+        kernel_module: open or proprietary.
+        profile: headless or desktop.
+        flavour: What the running kernel's packages end in, as amd64 or generic-hwe-24.04; empty for a foreign kernel.
+        prebuilt: Whether Ubuntu's own, signed kernel module is taken instead of one that is built here.
+    """
+    names = _ubuntu if distribution == "ubuntu" else _debian
+    user_space, kernel = names(source, branch, kernel_module == OPEN, profile == "desktop")
+    if prebuilt:
+        kernel = f"linux-modules-nvidia-{branch}-server{_open(kernel_module == OPEN)}-{flavour}"
+    pinning = [f"{PINNING}{branch}"] if source == NVIDIA else []
+    # The package that follows the kernel, so that its updates bring their headers along.
+    headers = [f"linux-headers-{flavour}"] if flavour and not prebuilt else []
+    return Wanted((*pinning, *headers), tuple(user_space), kernel)
+
+
+def _debian(source: str, branch: str, is_open: bool, desktop: bool) -> tuple[list[str], str]:
+    del branch  # Which one it is, the source or the pinning says.
+    if source == DISTRO:
+        compute = ["libcuda1", "nvidia-smi", "nvidia-persistenced"]
+        kernel = "nvidia-open-kernel-dkms" if is_open else "nvidia-kernel-dkms"
+    else:
+        compute = ["nvidia-driver-cuda"]
+        kernel = "nvidia-kernel-open-dkms" if is_open else "nvidia-kernel-dkms"
+    return compute + (["nvidia-driver"] if desktop else []), kernel
+
+
+def _ubuntu(source: str, branch: str, is_open: bool, desktop: bool) -> tuple[list[str], str]:
+    number = f"-{branch}" if source == DISTRO or int(branch) <= LAST_NAMED_BRANCH else ""
+    of = f"{number}-server" if source == DISTRO else number
+    kernel = f"nvidia-dkms{of}{_open(is_open)}"
+    if desktop:
+        return [f"nvidia-driver{of}{_open(is_open)}"], kernel
+    tools = [f"nvidia-utils{of}", f"nvidia-compute-utils{of}"]
+    if source == DISTRO:
+        return [f"nvidia-headless-no-dkms{of}{_open(is_open)}", *tools], kernel
+    return [f"libnvidia-compute{of}", *tools], kernel
+
+
+def _open(is_open: bool) -> str:
+    return "-open" if is_open else ""
+
+
+def flavour(kernel: str, kernel_packages: Mapping[str, Mapping[str, Any]]) -> str:
+    """What the packages of a kernel end in that follow its updates; empty for a kernel that is no distribution's.
+
+    6.1.0-40-cloud-amd64 is of cloud-amd64. 6.14.0-33-generic is of generic or, as the installed package of its series
+    tells, of generic-hwe-24.04.
+    """
+    parts = kernel.split("-")
+    kind = "-".join(parts[next((at for at, part in enumerate(parts) if not part[:1].isdigit()), len(parts)) :])
+    if not kind:
+        return ""
+    endings = [name.removeprefix("linux-image-") for name in there(kernel_packages) if name.startswith("linux-image-")]
+    following = [ending for ending in endings if ending == kind or ending.startswith(f"{kind}-")]
+    series = numbers(kernel)[:2]
+
+    def closeness(ending: str) -> tuple[bool, tuple[int, ...]]:
+        version = numbers(kernel_packages[f"linux-image-{ending}"]["version"])
+        return version[:2] == series, version
+
+    return max(following, key=closeness, default=kind)
+
+
+def upstream(version: str) -> str:
+    """The driver's own version within a package's: 580.95.05 of 580.95.05-1; empty for none."""
+    match = VERSION.match(version)
+    return match[1] if match else ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Installed:
+    """The driver that a host has by packages."""
+
+    kernel: str
+    """The package with its kernel module."""
+    branch: str
+    kernel_module: str
+    packages: tuple[str, ...]
+    """All of the driver's."""
+
+
+def installed(packages: Mapping[str, Mapping[str, Any]]) -> Installed | None:
+    """The driver that is installed, or was and still has its module here."""
+    versions = there(packages)
+    for name, version in sorted(versions.items()):
+        match = KERNEL_PART.fullmatch(name)
+        branch = match and (match["branch"] or branch_of(upstream(version)))
+        if branch:
+            kernel_module = OPEN if "-open" in name else PROPRIETARY
+            return Installed(name, branch, kernel_module, tuple(filter(DRIVER_PART.match, versions)))
+    return None
+
+
+def clashing(present: Installed, new: Wanted, branch: str, versions: Mapping[str, str]) -> list[str]:
+    """Those of the installed packages that cannot stay beside the new ones: of another branch, module or source."""
+    kernels = [name for name in present.packages if KERNEL_PART.fullmatch(name) and not _follows(name, new.kernel)]
+    if not kernels and present.branch == branch:
+        return []
+    metas = [name for name in present.packages if name.startswith(("cuda-drivers", "nvidia-open"))]
+    others = [name for name in present.packages if branch_of(upstream(versions[name])) not in ("", branch)]
+    strangers = present.packages if is_mixed(present, new) else ()
+    kept = {*new.first, *new.driver}
+    return [name for name in dict.fromkeys([*kernels, *metas, *others, *strangers]) if name not in kept]
+
+
+def is_mixed(present: Installed, new: Wanted) -> bool:
+    """Whether one of the two is Ubuntu's for servers and the other is not: files of both are in each other's way."""
+    return _is_server(present.kernel) != _is_server(new.kernel)
+
+
+def _is_server(name: str) -> bool:
+    return re.search(r"\d-server\b", name) is not None
+
+
+def _follows(name: str, kernel: str) -> bool:
+    """Whether the package is the wanted one, or one of those that it brings for each kernel."""
+    return name == kernel or (name.startswith("linux-modules-nvidia-") and _stem(name) == _stem(kernel))
+
+
+def _stem(name: str) -> str:
+    match = re.match(r"linux-modules-nvidia-\d+(?:-server)?(?:-open)?", name)
+    return match[0] if match else name
+
+
+def there(packages: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    """The installed ones, to their versions."""
+    return {name: about["version"] for name, about in packages.items() if about["status"] == "installed"}

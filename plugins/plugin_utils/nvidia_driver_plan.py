@@ -1,0 +1,470 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What role nvidia_driver is to do on a host, from what was seen there, the settings and the table. No I/O."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ansible_collections.dlhost.host.plugins.plugin_utils import nvidia_driver_packages as names
+from ansible_collections.dlhost.host.plugins.plugin_utils.compatibility import Card, CompatibilityError, Table
+
+AUTO = "auto"
+DISTRO, NVIDIA = names.DISTRO, names.NVIDIA
+PERSISTENCED = "nvidia-persistenced.service"
+# Debian's own packages call the module nvidia-current; nvidia is an alias, which takes no options.
+DEBIANS_MODULE = "nvidia-current"
+# What installs itself by night does not replace a driver (Python regular expressions, matched from the start).
+BLACKLIST = (
+    "nvidia-",
+    "libnvidia-",
+    "libcuda1",
+    "cuda-drivers",
+    "firmware-nvidia-",
+    "linux-modules-nvidia-",
+    "xserver-xorg-video-nvidia",
+)
+# Ubuntu's own kernel module, its driver and its kernel are of one piece: a newer kernel alone would have no driver.
+KERNEL_BLACKLIST = ("linux-image-", "linux-headers-", "linux-modules-")
+BIND_ELSEWHERE = "vfio-pci"
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """The role's variables, without the prefix."""
+
+    state: str
+    branch: str
+    source: str
+    kernel_module: str
+    profile: str
+    hold: bool
+    persistence: bool
+    reboot: str
+    allow_branch_switch: bool
+    allow_end_of_life: bool
+    allow_no_gpu: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class Host:
+    """What was seen, with the few words on it that the plan uses over and over."""
+
+    facts: Mapping[str, Any]
+    cards: Sequence[Card]
+    no_cards: str
+    """Why there is none to drive."""
+    no_kernel: str
+    """Why nothing of a kernel can be done or proved here."""
+
+    @classmethod
+    def read(cls, facts: Mapping[str, Any], table: Table) -> Host:
+        own = [gpu for gpu in facts["gpus"] if gpu["bound_driver"] != BIND_ELSEWHERE]
+        no_cards = "" if own else "no NVIDIA GPU is on the PCI bus"
+        if facts["gpus"] and not own:
+            no_cards = "every NVIDIA GPU is passed through to virtual machines (vfio-pci)"
+        no_kernel = ""
+        if facts["container"]:
+            no_kernel = "a container has no kernel of its own"
+        elif not facts["kernel"]["installed"]:
+            no_kernel = f"no kernel is installed here, /lib/modules/{facts['kernel']['running']} among them"
+        return cls(facts, [table.card(gpu["device_id"], gpu["name"]) for gpu in own], no_cards, no_kernel)
+
+    @property
+    def title(self) -> str:
+        return f"{self.facts['distribution'].capitalize()} {self.facts['version']}"
+
+    @property
+    def running(self) -> str:
+        """The kernel that runs, or in an image that is being built, the one that will."""
+        kernel = self.facts["kernel"]
+        return kernel["running"] if kernel["running"] in kernel["installed"] else kernel["newest"]
+
+    @property
+    def kernels(self) -> list[str]:
+        """Those that need a module: what runs, and what the next boot starts."""
+        return list(dict.fromkeys(filter(None, (self.running, self.facts["kernel"]["newest"]))))
+
+    @property
+    def versions(self) -> dict[str, str]:
+        """Installed packages to their versions."""
+        return names.there(self.packages)
+
+    @property
+    def packages(self) -> dict[str, Mapping[str, Any]]:
+        """What is known of packages, of NVIDIA's and of kernels."""
+        return {**self.facts["packages"], **self.facts["kernel"]["packages"]}
+
+    @property
+    def present(self) -> names.Installed | None:
+        return names.installed(self.facts["packages"])
+
+    @property
+    def secure_boot(self) -> bool:
+        return bool(self.facts["secure_boot"] == "enabled")
+
+
+@dataclasses.dataclass(frozen=True)
+class Choice:
+    """The driver that the host shall have."""
+
+    branch: str
+    source: str
+    kernel_module: str
+    prebuilt: bool
+    flavour: str
+    wanted: names.Wanted
+
+    @property
+    def packages(self) -> list[str]:
+        return [*self.wanted.first, *self.wanted.driver]
+
+
+def plan(facts: Mapping[str, Any], settings: Settings, table: Table, today: datetime.date) -> dict[str, Any]:
+    """What is due, as values for the role's tasks.
+
+    Args:
+        facts: What nvidia_facts found.
+        settings: The role's variables.
+        table: What fits together.
+        today: By it a branch is past its end or not.
+    """
+    host = Host.read(facts, table)
+    skip = host.no_cards if host.no_cards and not settings.allow_no_gpu else ""
+    if settings.state == "absent" or skip:
+        return _nothing(host, skip)
+    refusal = _refusal_of_the_host(host, settings, table, today)
+    if refusal:
+        return {**_nothing(host, ""), "refusal": refusal}
+    choice = choose(host, settings, table)
+    transaction = _transaction(host, choice, settings)
+    refusal = _refusal_of_the_change(host, choice, settings, transaction)
+    module = _module(host, choice, settings, bool(transaction["packages_due"]))
+    return {
+        "refusal": refusal,
+        "skip": "",
+        "no_kernel": host.no_kernel,
+        "no_cards": host.no_cards,
+        "warnings": _warnings(host, choice, settings),
+        "to_ask_apt": _to_ask_apt(host, settings),
+        "branch": choice.branch,
+        "source": choice.source,
+        "kernel_module": choice.kernel_module,
+        "prebuilt": choice.prebuilt,
+        "gpus": len(host.cards),
+        "module_name": DEBIANS_MODULE if facts["distribution"] == "debian" and choice.source == DISTRO else "nvidia",
+        "blacklist": [*BLACKLIST, *(KERNEL_BLACKLIST if choice.prebuilt else ())] if settings.hold else [],
+        # Ubuntu's unit has the daemon do nothing, and nobody start it at boot.
+        "daemon_needs_telling": facts["distribution"] == "ubuntu" and settings.persistence,
+        **transaction,
+        **module,
+        "versions": versions(host, choice),
+    }
+
+
+def _nothing(host: Host, skip: str) -> dict[str, Any]:
+    return {
+        "refusal": "",
+        "skip": skip,
+        "no_kernel": host.no_kernel,
+        "no_cards": host.no_cards,
+        "warnings": [],
+        "to_ask_apt": [],
+        "packages": [],
+        "packages_due": False,
+        "work_due": False,
+        "held": [name for name in host.versions if names.DRIVER_PART.match(name) and host.packages[name]["held"]],
+    }
+
+
+def choose(host: Host, settings: Settings, table: Table) -> Choice:
+    """The driver for this host: module and source where they are left open, prebuilt before built here."""
+    facts = host.facts
+    own = table.platform(facts["platform"])
+    source = settings.source
+    if source == AUTO:
+        source = DISTRO if settings.branch in own.drivers else NVIDIA
+    branch = table.branch(settings.branch)
+    kernel_module = settings.kernel_module
+    if kernel_module == AUTO:
+        fitting = table.kernel_modules(host.cards, branch) if branch else ()
+        # A module that drives the cards stays, even where another would be preferred on a new host.
+        stays = host.present and host.present.kernel_module in fitting and host.present.kernel_module
+        kernel_module = stays or next(iter(fitting), "")
+    flavour = names.flavour(host.running, facts["kernel"]["packages"])
+    prebuilt = source == DISTRO and settings.branch in own.prebuilt and bool(flavour) and _is_prebuilt(host, settings)
+    chosen = names.wanted(
+        facts["distribution"], source, settings.branch, kernel_module, settings.profile, flavour, prebuilt
+    )
+    return Choice(settings.branch, source, kernel_module, prebuilt, flavour, chosen)
+
+
+def _is_prebuilt(host: Host, settings: Settings) -> bool:
+    """Whether Ubuntu's own module is taken: it is there, or apt has it for the running kernel, or was not asked."""
+    if host.present and host.present.branch == settings.branch:
+        return host.present.kernel.startswith("linux-modules-")
+    known = host.facts["candidates"]
+    return not known or any(name.startswith("linux-modules-nvidia-") and version for name, version in known.items())
+
+
+def _to_ask_apt(host: Host, settings: Settings) -> list[str]:
+    """Packages whose candidates the plan has to know; apt is slow to tell, and asked where something is to be done."""
+    kernel = host.facts["kernel"]
+    is_there = host.present is not None and host.present.branch == settings.branch
+    builds = {*kernel["headers"], *host.facts["module"]["installed"]}
+    if host.facts["candidates"] or host.no_kernel or (is_there and host.running in builds):
+        return []
+    flavour = names.flavour(host.running, kernel["packages"])
+    modules = [f"linux-modules-nvidia-{settings.branch}-server{kind}-{{kernel}}" for kind in ("", "-open")]
+    own = modules if host.facts["distribution"] == "ubuntu" else []
+    return [f"linux-headers-{flavour}", "linux-headers-{kernel}", *own] if flavour else own
+
+
+# What speaks against it
+
+
+def _refusal_of_the_host(host: Host, settings: Settings, table: Table, today: datetime.date) -> str:
+    """Why no driver of this branch can be on the host, in one sentence with what works instead."""
+    facts = host.facts
+    try:
+        own = table.platform(facts["platform"])
+    except CompatibilityError as error:
+        return str(error)
+    refusal = table.driver_refusal(
+        host.cards, settings.branch, settings.kernel_module, today, settings.allow_end_of_life
+    )
+    if refusal:
+        return refusal
+    if settings.source == DISTRO and settings.branch not in own.drivers:
+        has = f"has branch {' and '.join(own.drivers)}" if own.drivers else "has no driver"
+        instead = f", or nvidia_driver_branch to {own.drivers[-1]}" if own.drivers else ""
+        return (
+            f"{host.title} itself {has} and not {settings.branch}; set nvidia_repo_source to nvidia for NVIDIA's own "
+            f"packages{instead}."
+        )
+    if facts["runfile"]:
+        return (
+            "A driver from one of NVIDIA's .run files is on this host, which packages would mix with; remove it with "
+            f"`{facts['runfile']}` and run again."
+        )
+    return ""
+
+
+def _refusal_of_the_change(host: Host, choice: Choice, settings: Settings, transaction: Mapping[str, Any]) -> str:
+    """Why the driver that is there is not replaced just now."""
+    present = host.present
+    if present and present.branch != choice.branch and not settings.allow_branch_switch:
+        return (
+            f"This host has driver branch {present.branch} ({present.kernel}); set nvidia_driver_allow_branch_switch "
+            f"to true to replace it by {choice.branch}, or nvidia_driver_branch to {present.branch} to keep it."
+        )
+    if present and names.is_mixed(present, choice.wanted) and not settings.allow_branch_switch:
+        return (
+            f"This host has the driver of another source ({present.kernel}), which cannot be mixed with "
+            f"{choice.wanted.kernel}; set nvidia_driver_allow_branch_switch to true to replace it."
+        )
+    in_use = host.facts["module"]["loaded"] and host.facts["users"]
+    if transaction["driver_changes"] and in_use and settings.reboot != "force":
+        return (
+            f"{at_work(host.facts['users'])}, and a driver is not changed under it; run again when that has ended, or "
+            "set nvidia_driver_reboot to force."
+        )
+    return _without_headers(host, choice)
+
+
+def _without_headers(host: Host, choice: Choice) -> str:
+    """Why DKMS could build a module for no kernel that this host can start."""
+    facts = host.facts
+    kernel = facts["kernel"]
+    if host.no_kernel or choice.prebuilt or set(host.kernels) & {*kernel["headers"], *facts["module"]["installed"]}:
+        return ""
+    if not choice.flavour:
+        return (
+            f"The kernel {kernel['running']} is none of {host.title}'s and its headers are not in "
+            f"/lib/modules/{kernel['running']}/build; install them, or start a kernel of the distribution."
+        )
+    known = facts["candidates"]
+    is_gone = known.get(f"linux-headers-{choice.flavour}") and not known.get(f"linux-headers-{kernel['running']}")
+    if kernel["running"] == kernel["newest"] and is_gone:
+        return (
+            f"apt has no headers of the running kernel {kernel['running']} any more, so DKMS could not build the "
+            f"module; install linux-image-{choice.flavour}, reboot and run again."
+        )
+    return ""
+
+
+def at_work(users: Sequence[Mapping[str, Any]]) -> str:
+    """Who holds a GPU, as the beginning of a sentence."""
+    shown = [f"{user['command']} ({user['user']}, process {user['pid']})" for user in users[:3]]
+    more = f" and {len(users) - 3} more" if len(users) > 3 else ""
+    return f"{', '.join(shown)}{more} {'uses' if len(users) == 1 else 'use'} the GPU"
+
+
+def _warnings(host: Host, choice: Choice, settings: Settings) -> list[str]:
+    found = [card.warning for card in dict.fromkeys(host.cards) if card.warning]
+    ubuntus = host.facts["distribution"] == "ubuntu" and choice.source == DISTRO
+    if ubuntus and not choice.prebuilt:
+        found.append(
+            f"{host.title} has no kernel module of branch {settings.branch} for kernel {host.running}; DKMS builds it."
+        )
+    return found
+
+
+# Packages
+
+
+def _transaction(host: Host, choice: Choice, settings: Settings) -> dict[str, Any]:
+    versions, present, wanted = host.versions, host.present, choice.wanted
+    first = [*wanted.first, *(["mokutil"] if host.secure_boot and not choice.prebuilt else [])]
+    following = _following_the_kernel(host, choice)
+    pinned = [name for name in versions if name.startswith(names.PINNING) and name not in first]
+    replaces = names.clashing(present, wanted, choice.branch, versions) if present else []
+    missing = [name for name in [*first, *wanted.driver] if name not in versions]
+    # Debian's names have no branch in them: what is there may be of another.
+    outdated = [
+        name
+        for name in wanted.driver
+        if name in versions and names.branch_of(names.upstream(versions[name])) not in ("", choice.branch)
+    ]
+    loose = [
+        name
+        for name in [*wanted.driver, *following]
+        if name in versions and host.packages[name]["held"] != settings.hold
+    ]
+    return {
+        "packages": [*first, *wanted.driver, *following],
+        "main": wanted.user_space[0],
+        "other_branch": outdated,
+        "first": first,
+        "first_due": bool(pinned or set(first) - set(versions)),
+        "driver": [*wanted.of(choice.branch), *following],
+        "replaces": replaces,
+        "missing": missing,
+        "loose": loose,
+        "driver_changes": bool(replaces or outdated or set(wanted.driver) & set(missing)),
+        "packages_due": bool(missing or pinned or replaces or outdated or loose or host.facts["dpkg_was_cut"]),
+    }
+
+
+def _following_the_kernel(host: Host, choice: Choice) -> list[str]:
+    """The kernel's own packages, which are held with a driver that is made for each kernel anew."""
+    named = (f"linux-{kind}-{choice.flavour}" for kind in ("image", "headers"))
+    return [name for name in named if name in host.versions] if choice.prebuilt else []
+
+
+# The kernel's side
+
+
+def versions(host: Host, choice: Choice) -> dict[str, str]:
+    """The four versions that have to agree, and that of the kernel that the next boot starts."""
+    facts = host.facts
+    installed = facts["module"]["installed"]
+    return {
+        "package": names.upstream(host.versions.get(choice.wanted.user_space[0], "")),
+        "installed": installed.get(host.running, {}).get("version", ""),
+        "next": installed.get(facts["kernel"]["newest"], {}).get("version", ""),
+        "loaded": facts["module"]["loaded"],
+        "user_space": facts["user_space"],
+        "smi": facts["smi"]["driver_version"],
+    }
+
+
+def _module(host: Host, choice: Choice, settings: Settings, packages_due: bool) -> dict[str, Any]:
+    """What is to be done until the right module runs; empty or false throughout where it does."""
+    facts = host.facts
+    unit = facts["units"].get(PERSISTENCED, {})
+    kernel_due = not host.no_kernel
+    lacking = [kernel for kernel in host.kernels if not _fits(host, choice, kernel)] if kernel_due else []
+    without_headers = [kernel for kernel in lacking if kernel not in facts["kernel"]["headers"]]
+    if choice.prebuilt:
+        stem = f"linux-modules-nvidia-{choice.branch}-server{'-open' if choice.kernel_module == 'open' else ''}"
+        kernel_packages = [f"{stem}-{kernel}" for kernel in lacking]
+    else:
+        kernel_packages = [f"linux-headers-{kernel}" for kernel in without_headers if choice.flavour]
+    stale = facts["kernel"]["stale_initramfs"] if kernel_due else []
+    enrol = _enrolment(host, choice, lacking) if kernel_due else ""
+    load = _load(host, lacking, enrol) if kernel_due and host.cards else ""
+    # Without a module the daemon cannot start.
+    starts = bool(facts["module"]["loaded"]) and kernel_due
+    runs = unit.get("enabled") == "enabled" and (unit.get("active") == "active" or not starts)
+    return {
+        "kernel_packages": kernel_packages,
+        "build_for": [] if choice.prebuilt else lacking,
+        "stale_initramfs": stale,
+        "enrol": enrol,
+        "mok_key": facts["mok"]["key"],
+        "load": load,
+        "reboot_reason": _reboot_reason(facts),
+        "persistence_due": settings.persistence and not runs,
+        "persistence_starts": starts,
+        "failure": _failure(host, choice, lacking),
+        "work_due": bool(packages_due or lacking or stale or load or enrol or (settings.persistence and not runs)),
+    }
+
+
+def _fits(host: Host, choice: Choice, kernel: str) -> bool:
+    """Whether this kernel would load the module that the packages are for."""
+    module = host.facts["module"]["installed"].get(kernel)
+    package = names.upstream(host.versions.get(choice.wanted.user_space[0], ""))
+    return bool(
+        module
+        and module["version"] == package
+        and module["flavour"] == choice.kernel_module
+        # Secure Boot would refuse it.
+        and (module["signed"] or not host.secure_boot)
+    )
+
+
+def _enrolment(host: Host, choice: Choice, lacking: Sequence[str]) -> str:
+    """What Secure Boot waits for: `stage` the key, `confirm` what is staged, or nothing. Ubuntu's own are signed."""
+    if not host.secure_boot or choice.prebuilt or host.facts["mok"]["enrolled"] or host.no_cards:
+        return ""
+    if host.facts["mok"]["pending"]:
+        return "confirm"
+    return "" if lacking or not host.facts["mok"]["key"] else "stage"
+
+
+def _load(host: Host, lacking: Sequence[str], enrol: str) -> str:
+    """How the right module comes to run: `load` it, `reload` it or `reboot`; empty where it does or cannot be."""
+    facts = host.facts
+    loaded, running = facts["module"], host.running
+    if facts["kernel"]["newest"] in lacking or enrol:
+        return ""
+    if running in lacking or facts["nouveau_loaded"]:
+        return "reboot"
+    if not loaded["loaded"]:
+        return "load"
+    there = loaded["installed"][running]
+    if (loaded["loaded"], loaded["loaded_flavour"]) == (there["version"], there["flavour"]):
+        return ""
+    return "reboot" if facts["users"] else "reload"
+
+
+def _failure(host: Host, choice: Choice, lacking: Sequence[str]) -> str:
+    """What is still wrong when everything has been tried, and forbids a reboot; one sentence."""
+    facts = host.facts
+    newest = facts["kernel"]["newest"]
+    if newest not in lacking:
+        return ""
+    version = names.upstream(host.versions.get(choice.wanted.user_space[0], ""))
+    lost = f"Kernel {newest}, which the next boot starts, has no NVIDIA module {version} ({choice.kernel_module})"
+    if choice.prebuilt:
+        return f"{lost}; {host.title} has none for it, so remove that kernel or wait for its module, and run again."
+    if newest not in facts["kernel"]["headers"]:
+        return f"{lost}, because its headers are missing; install linux-headers-{newest} and run again."
+    module = facts["module"]["installed"].get(newest)
+    if module and module["version"] == version and not module["signed"]:
+        return f"{lost} that is signed, and Secure Boot is on; /etc/dkms/framework.conf says what DKMS signs with."
+    return f"{lost}; DKMS could not build it, and the reason is in /var/lib/dkms/nvidia*/{version}/build/make.log."
+
+
+def _reboot_reason(facts: Mapping[str, Any]) -> str:
+    """Why only a reboot helps, for the user."""
+    if facts["nouveau_loaded"]:
+        return "nouveau drives the GPU until the next boot"
+    loaded = facts["module"]["loaded"]
+    if loaded:
+        return f"the kernel still runs NVIDIA's module {loaded} of {facts['module']['loaded_flavour']} flavour"
+    return f"the running kernel {facts['kernel']['running']} has no NVIDIA module, the newest one has"
