@@ -132,6 +132,17 @@ def test_what_users_serve_themselves_is_behind_the_front_too(chosen: Workspace) 
     chosen.host.execute("systemctl stop mine.service")
 
 
+def test_the_certificate_does_not_go_while_the_front_needs_it(chosen: Workspace) -> None:
+    chosen.set(tls_state="absent")
+    assert "nginx_proxy serves with its certificate" in chosen.require(1, "provision")
+    assert chosen.host.execute("nginx -t 2>&1 && echo fine").endswith("fine\n")
+
+    chosen.set(tls_state="absent", nginx_proxy_state="absent", jupyter_state="absent")
+    chosen.require(0, "provision")
+    chosen.require(0, "verify")
+    assert chosen.host.execute("nginx -t 2>&1 && ls /etc/dlhost").splitlines()[-1] == "managed.json"
+
+
 def test_a_tunnel_leads_to_jupyter_without_an_open_port(workspace: Workspace) -> None:
     tunnel = workspace.dlhost.start("tunnel", "jupyter", "-i", workspace.inventory, "--user", OTHER)
     assert tunnel.stdout is not None

@@ -210,6 +210,16 @@ def test_the_role_itself_refuses(tmp_path: Path) -> None:
     assert "failed=1" in said
 
 
+@pytest.mark.parametrize(
+    ("needed_by", "said"), [(["nginx_proxy"], "and nginx_proxy serves with its certificate."), ([], "")]
+)
+def test_it_does_not_go_while_something_serves_with_it(tmp_path: Path, needed_by: list[str], said: str) -> None:
+    answer = play(tmp_path, tls_state="absent", tls_needed_by=needed_by)
+
+    assert said in answer
+    assert f"failed={int(bool(said))}" in answer
+
+
 def test_what_a_command_line_can_say_is_understood(tmp_path: Path) -> None:
     texts = ("-e", "tls_valid_days=90", "-e", "tls_renew_days=30", "-e", "tls_names=rig.example.org")
 
