@@ -100,7 +100,7 @@ VALUES: dict[str, tuple[dict[str, object], str]] = {
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, object]]:
-    """What the role said to each value, and the sites that it publishes for the good ones."""
+    """What the role said to each value, and for the good ones what it publishes and whether any Host is answered."""
     directory = tmp_path_factory.mktemp("values")
     common = {"jupyter_users": [ADA], "jupyter_password": PASSWORD}
     hosts = {
@@ -109,7 +109,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, object]
         for name, (variables, _words) in VALUES.items()
     }
     rules = {"ansible.builtin.import_role": {"name": "dlhost.host.jupyter", "tasks_from": "rules"}}
-    show = {"ansible.builtin.debug": {"var": "jupyter_proxy_sites"}}
+    remote = "{{ __jupyter_settings['ServerApp.allow_remote_access'] }}"
+    show = {"ansible.builtin.debug": {"msg": {"sites": "{{ jupyter_proxy_sites }}", "remote": remote}}}
     play = {"hosts": "all", "connection": "local", "gather_facts": False, "tasks": [rules, show]}
     (directory / "hosts.json").write_text(json.dumps({"all": {"hosts": hosts}}))
     (directory / "play.json").write_text(json.dumps([play]))
@@ -128,8 +129,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, object]
     results: dict[str, dict[str, object]] = {name: {} for name in VALUES}
     for task in json.loads(done.stdout)["plays"][0]["tasks"]:
         for host, result in task["hosts"].items():
-            results[host] |= {"said": result["msg"]} if result.get("failed") else {}
-            results[host] |= {"sites": result["jupyter_proxy_sites"]} if "jupyter_proxy_sites" in result else {}
+            said = result.get("msg", {})
+            results[host] |= {"said": said} if result.get("failed") else said if isinstance(said, dict) else {}
     return results
 
 
@@ -157,6 +158,11 @@ def test_the_front_is_told_where_the_servers_are(run: dict[str, dict[str, object
         ("/jupyter/_g/", "https://[::1]:8889"),
     ]
     assert [site["upstream"] for site in _sites(run["good-network"])] == ["https://192.0.2.7:8888"]
+
+
+def test_a_browser_that_comes_by_address_is_answered(run: dict[str, dict[str, object]]) -> None:
+    answered = {name: run[name]["remote"] for name in ("good", "good-network", "good-everything")}
+    assert answered == {"good": False, "good-network": True, "good-everything": True}
 
 
 def _sites(result: dict[str, object]) -> list[dict[str, str]]:
