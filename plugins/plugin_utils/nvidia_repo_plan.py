@@ -37,8 +37,8 @@ RELEASE = "release l=NVIDIA CUDA"
 BACKGROUND = 100
 PREFERRED = 600
 NEVER = -1
-# Neither driver nor toolkit, and nobody else has them.
-CONTAINER_NAMES = ("libnvidia-container*", "nvidia-container-*")
+# Called like a driver's, and no part of it.
+OTHER_NAMES = ("libnvidia-container*", "nvidia-container-*", "nvidia-fs*", "nvidia-gds*")
 DRIVER_NAMES = (
     "cuda-drivers*",
     "firmware-nvidia-*",
@@ -250,11 +250,11 @@ def _names_records(source: str) -> list[str]:
     """The first that has a package counts: cuda-drivers is a driver before it is one of cuda-*."""
     if source == TOOLKITS:
         return [
-            _record(CONTAINER_NAMES, PREFERRED),
+            _record(OTHER_NAMES, PREFERRED),
             _record(DRIVER_NAMES, NEVER),
             _record(TOOLKIT_NAMES, PREFERRED),
         ]
-    return [_record((*CONTAINER_NAMES, *DRIVER_NAMES, *TOOLKIT_NAMES), PREFERRED)]
+    return [_record((*OTHER_NAMES, *DRIVER_NAMES, *TOOLKIT_NAMES), PREFERRED)]
 
 
 def _record(names: Sequence[str], priority: int) -> str:

@@ -107,8 +107,8 @@ def test_only_the_names_of_nvidia_come_before_the_distributions(plan: Any) -> No
 def test_a_driver_of_the_distribution_shuts_out_nvidias(plan: Any) -> None:
     answer = plan("ubuntu-24.04", source="toolkits")
     assert (answer["source"], answer["toolkit_source"], answer["driver_priority"]) == ("distro", "nvidia", -1)
-    containers, driver, toolkits = answer["by_name"][NAMES].split("\n\n")
-    assert "nvidia-container-*" in containers
+    others, driver, toolkits = answer["by_name"][NAMES].split("\n\n")
+    assert "nvidia-container-*" in others
     assert "Pin-Priority: -1" in driver
     # In this order: it would be one of cuda-* otherwise.
     assert "cuda-drivers*" in driver

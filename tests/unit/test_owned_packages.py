@@ -215,6 +215,20 @@ def test_dependencies_that_cannot_be_met_are_said_in_apts_words(host: AptHost) -
     assert host.refusal("lonely").startswith("apt failed: Unable to correct problems")
 
 
+def test_an_installation_that_was_cut_is_finished_first(rig: AptHost) -> None:
+    status = rig.root / "var/lib/dpkg/status"
+    text = status.read_text()
+    whole = "Package: nvidia-smi\nStatus: install ok installed\n"
+    assert whole in text
+    status.write_text(text.replace(whole, whole.replace("ok installed", "ok unpacked")))
+    (rig.root / "var/lib/dpkg/updates/0000").touch()
+    foreseen = rig.install("nvidia-settings", check=True)
+    assert foreseen["diff"][0]["prepared"] == "an installation that was cut is finished\n"
+    rig.install("nvidia-settings")
+    assert "ok unpacked" not in status.read_text()
+    assert not rig.install("nvidia-settings", "nvidia-smi")["changed"]
+
+
 def test_looking_leaves_no_trace(rig: AptHost) -> None:
     def inodes() -> dict[str, int]:
         return {str(path): os.lstat(path).st_ctime_ns for path in rig.root.rglob("*")}
