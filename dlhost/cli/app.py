@@ -11,7 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 from dlhost import __version__
-from dlhost.cli import ca, demo, history, hosts, inventories, options, runs, secrets, status
+from dlhost.cli import ca, demo, doctor, history, hosts, inventories, options, runs, secrets, status
 from dlhost.errors import DlhostError, ExitCode
 from dlhost.render import documents
 from dlhost.render.plain import plain
@@ -80,6 +80,7 @@ def root(
 
 
 app.command("init")(inventories.init_command)
+app.command("doctor")(doctor.doctor_command)
 app.command("provision")(runs.provision_command)
 app.command("drift")(runs.drift_command)
 app.command("verify")(runs.verify_command)

@@ -194,11 +194,15 @@ def operation_document(found: Status) -> dict[str, Any]:
 
 
 def test_what_a_host_says_does_not_steer_the_terminal() -> None:
-    printed = (
-        "disk=4096 2048 /\x1b[2J\ngpu=0, u, 1, 1, 2, 3, 4, 5, x, \x1b]0;evil\x07\nsmi=0\nunit=Id=\x1b[31m|LoadState=x"
-    )
+    lines = [
+        "disk=4096 2048 /\x1b[2J",
+        "gpu=\x1b[31mfailed",
+        "gpu=0, u, 1, 1, 2, 3, 4, 5, x, \x1b]0;evil\x07",
+        "smi=0",
+        "unit=Id=\x1b[31m|LoadState=x",
+    ]
 
-    assert "\x1b" not in text(status_from("alpha", printed))
+    assert "\x1b" not in text(status_from("alpha", "\n".join(lines)))
 
 
 def test_a_role_answers_for_units_that_it_really_has() -> None:

@@ -1,0 +1,117 @@
+"""What the collection knows of NVIDIA's stack: its look at a host, its compatibility table, its role's plan."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import UTC, datetime
+from importlib import import_module
+from typing import Any
+
+from dlhost.adapters.ansible_env import collections_path
+from dlhost.values.doctor import Advice
+
+PLUGIN_UTILS = "ansible_collections.dlhost.host.plugins.plugin_utils"
+
+
+def script(sysfs: str) -> str:
+    """The look for a host's sh; `sysfs` is where GPUs are looked for."""
+    text: str = _module("nvidia_facts").script(sysfs=sysfs)
+    return text
+
+
+def facts(printed: str) -> dict[str, Any]:
+    """What the look printed, as module nvidia_facts documents it."""
+    found: dict[str, Any] = _module("nvidia_facts").facts(printed, _module("compatibility").load().card)
+    return found
+
+
+def advise(gpu: Mapping[str, Any], roles: Mapping[str, Mapping[str, Any]]) -> Advice:
+    """What the GPU roles would say of a host, in their own words; `roles` are those that it gets, with settings."""
+    table = _module("compatibility").load()
+    cards = [table.card(card["device_id"], card["name"]) for card in gpu["gpus"]]
+    driver = _settings("nvidia_driver", roles)
+    branch = str(driver["branch"]) if "branch" in driver else None
+    judged = {f"{role}_{name}": roles[role].get(f"{role}_{name}") for role in roles for name in _judged(role)}
+    templates = sorted(name for name, value in judged.items() if "{{" in str(value))
+    refusals: list[str] = []
+    warnings: list[str] = []
+    if driver and not templates:
+        planned = _driver_plan(gpu, driver, roles, table)
+        warnings += planned["warnings"]
+        refusals += [planned["refusal"], *_toolkit_refusals(table, cards, roles, branch)]
+    verdict = table.verdict(
+        cards, None if templates else branch, "auto" if templates else driver.get("kernel_module", "auto")
+    )
+    return Advice(
+        refusals=tuple(filter(None, refusals)),
+        warnings=tuple(warnings),
+        unjudged=f"only a run can tell, since templates set {', '.join(templates)}" if templates else "",
+        nearest=", ".join(_parts(verdict)),
+        package_version=_package_version(gpu["packages"]),
+    )
+
+
+def _judged(role: str) -> Iterable[str]:
+    """Those variables of a role that its advice depends on."""
+    if role == "nvidia_driver":
+        return [field.name for field in dataclasses.fields(_module("nvidia_driver_plan").Settings)]
+    return {"nvidia_repo": ["source"], "cuda_toolkit": ["versions"], "cudnn": ["cuda_majors"]}.get(role, [])
+
+
+def _driver_plan(
+    gpu: Mapping[str, Any], driver: Mapping[str, Any], roles: Mapping[str, Mapping[str, Any]], table: Any
+) -> Any:
+    module = _module("nvidia_driver_plan")
+    wanted = dict(driver)
+    if "nvidia_repo" in roles:  # The playbook hands it on.
+        wanted["source"] = roles["nvidia_repo"]["nvidia_repo_source"]
+    settings = module.Settings(**{name: wanted[name] for name in _judged("nvidia_driver")})
+    return module.plan(gpu, settings, table, datetime.now(UTC).date())
+
+
+def _toolkit_refusals(
+    table: Any, cards: Any, roles: Mapping[str, Mapping[str, Any]], branch: str | None
+) -> Iterator[str]:
+    for release in _settings("cuda_toolkit", roles).get("versions", ()):
+        yield table.cuda_refusal(cards, str(release), branch)
+    for major in _settings("cudnn", roles).get("cuda_majors", ()):
+        yield table.cudnn_refusal(cards, int(major))
+
+
+def _settings(role: str, roles: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """A role's variables without its prefix."""
+    return {name.removeprefix(f"{role}_"): value for name, value in roles.get(role, {}).items()}
+
+
+def _parts(verdict: Any) -> Iterator[str]:
+    """The nearest combination that works."""
+    if verdict.branch is None:
+        yield "no driver that still gets fixes drives all these cards"
+        return
+    yield f"driver {verdict.branch.name} ({verdict.kernel_module} kernel module)"
+    if verdict.cuda:
+        yield f"CUDA {verdict.cuda.release}"
+    if verdict.cudnn:
+        yield f"cuDNN {verdict.cudnn.last or verdict.cudnn.release} for CUDA {verdict.cudnn.cuda_major}"
+    for build in verdict.builds.values():
+        yield f"{build.framework} {build.release} ({build.wheel})"
+
+
+def _package_version(packages: Mapping[str, Mapping[str, Any]]) -> str:
+    """The driver's version as its packages tell it, that of the kernel module's first."""
+    names = _module("nvidia_driver_packages")
+    versions, present = names.there(packages), names.installed(packages)
+    first = [present.kernel] if present else []
+    # Tools beside the driver, such as nvidia-settings, have versions of their own.
+    others = sorted(name for name in versions if name.startswith(("libcuda1", "libnvidia-ml", "libnvidia-compute")))
+    return next((version for name in [*first, *others] if (version := str(names.upstream(versions[name])))), "")
+
+
+def _module(name: str) -> Any:
+    path = str(collections_path())
+    if path not in sys.path:
+        # Last: nothing of ours hides a package.
+        sys.path.append(path)
+    return import_module(f"{PLUGIN_UTILS}.{name}")
