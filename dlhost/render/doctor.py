@@ -57,7 +57,7 @@ def table(console: Console, controller: Iterable[Finding], hosts: Iterable[Diagn
         every += host.findings
     counts = {verdict: sum(finding.verdict is verdict for finding in every) for verdict in Verdict}
     console.print(
-        f"{counts[Verdict.FAIL]} failed, {counts[Verdict.WARN]} warnings, "
+        f"{counts[Verdict.FAIL]} failed, {counts[Verdict.WARN]} with a warning, "
         f"{counts[Verdict.PASS]} passed, {counts[Verdict.SKIP]} skipped"
     )
 

@@ -230,8 +230,7 @@ def _kernel(gpu: Mapping[str, Any]) -> Iterator[Finding]:
     if gpu.get("reboot_required"):
         yield Finding("reboot", Verdict.WARN, "a package asks for one", "reboot when nothing computes")
     if gpu.get("dpkg_was_cut"):
-        seen = "an installation was cut in the middle"
-        yield Finding("packages", Verdict.FAIL, seen, "sudo dpkg --configure -a && sudo apt-get --fix-broken install")
+        yield Finding("packages", Verdict.WARN, "an installation was cut in the middle", "dlhost provision finishes it")
 
 
 def of_gpus(look: Look, advice: Advice, inventory: str, *, wanted: bool) -> Iterator[Finding]:
@@ -294,6 +293,8 @@ def driver_versions(gpu: Mapping[str, Any], advice: Advice) -> dict[str, str]:
 
 
 def _told(versions: Mapping[str, str]) -> str:
+    if not any(versions.values()):
+        return "no driver"
     return ", ".join(f"{place.replace('_', ' ')} {version or '-'}" for place, version in versions.items())
 
 
