@@ -1,5 +1,5 @@
 # The few verbs of a developer; what they do lies in tools/.
-.PHONY: demo test lint unit molecule e2e docs lock benchmark dist clean
+.PHONY: demo test test-slow lint unit molecule e2e docs lock benchmark dist clean
 
 demo:
 	tools/setup run
@@ -18,7 +18,7 @@ lint:
 
 unit:
 	tools/setup dev
-	.venv/bin/pytest -m "not e2e"
+	.venv/bin/pytest -m "not e2e and not slow"
 
 molecule:
 	tools/setup dev
@@ -27,6 +27,10 @@ molecule:
 e2e:
 	tools/setup e2e
 	.venv/bin/pytest -m e2e
+
+test-slow:
+	tools/setup slow
+	.venv/bin/pytest -m slow --durations=0
 
 docs:
 	tools/setup dev

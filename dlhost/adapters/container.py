@@ -115,7 +115,7 @@ def start(client: DockerClient, name: str, image_name: str, user: str, public_ke
     try:
         container = _run(client, name, image_name, published)
         wait_for_boot(container)
-        execute(container, _ACCOUNT, user, public_key)
+        execute(container, ACCOUNT, user, public_key)
         lines = execute(container, "cat /etc/ssh/ssh_host_*_key.pub").splitlines()
         keys = tuple(" ".join(line.split()[:2]) for line in lines)
         address = address_of(container)
@@ -181,7 +181,7 @@ def remove(client: DockerClient, name: str) -> bool:
 
 
 # Keys of its own: those in the image are everybody's.
-_ACCOUNT = """
+ACCOUNT = """
 rm -f /etc/ssh/ssh_host_*
 ssh-keygen -q -A
 id "$1" >/dev/null 2>&1 || useradd --create-home --shell /bin/bash "$1"

@@ -140,10 +140,10 @@ class Host:
         command = [str(program), "-i", str(self.write_inventory()), str(playbook), *arguments]
         return command, environment
 
-    def play(self, tasks: list[dict[str, object]], *arguments: str) -> Play:
+    def play(self, tasks: list[dict[str, object]], *arguments: str, timeout_s: float = 300) -> Play:
         """Run tasks on this host."""
         command, environment = self.command(tasks, *arguments)
-        done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, env=environment)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=timeout_s, check=False, env=environment)
         output = done.stdout + done.stderr
         start = done.stdout.find("{")
         return Play(done.returncode, json.loads(done.stdout[start:]) if start >= 0 else {}, output)
