@@ -69,7 +69,7 @@ class Host:
         if facts["container"]:
             no_kernel = "a container has no kernel of its own"
         elif not facts["kernel"]["installed"]:
-            no_kernel = f"no kernel is installed here, /lib/modules/{facts['kernel']['running']} among them"
+            no_kernel = f"no kernel is installed here, nor the modules of the running one, {facts['kernel']['running']}"
         return cls(facts, [table.card(gpu["device_id"], gpu["name"]) for gpu in own], no_cards, no_kernel)
 
     @property

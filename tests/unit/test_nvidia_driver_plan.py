@@ -298,7 +298,11 @@ def test_ubuntus_driver_for_desktops_goes_before_the_one_for_servers_comes() -> 
         "nvidia-driver-580-open": package("580.95.05-0ubuntu0.24.04.1"),
         "linux-modules-nvidia-580-open-generic": package("6.8.0-85.85+1"),
     }
-    facts = host("T4", **UBUNTU, packages=desktops)
+    others = {
+        "nvidia-container-toolkit": package("1.17.8-1"),
+        "nvidia-cuda-toolkit": package("12.0.140~12.0.1-4build4"),
+    }
+    facts = host("T4", **UBUNTU, packages=desktops | others)
 
     assert "driver of another source (linux-modules-nvidia-580-open-generic)" in plan(facts, source="distro")["refusal"]
     assert set(plan(facts, source="distro", allow_branch_switch=True)["replaces"]) == set(desktops)
@@ -381,6 +385,13 @@ def test_an_outdated_initramfs_is_made_anew() -> None:
     assert found["work_due"]
 
 
+def test_where_no_kernel_is_nothing_of_it_is_due() -> None:
+    found = plan(host("T4", kernel={"running": "6.18.2", "installed": [], "newest": ""}))
+
+    assert found["no_kernel"] == "no kernel is installed here, nor the modules of the running one, 6.18.2"
+    assert (found["refusal"], found["build_for"], found["load"]) == ("", [], "")
+
+
 def test_in_a_container_nothing_of_a_kernel_is_due() -> None:
     found = plan(host("T4", container=True, kernel={"stale_initramfs": ["6.18"], "installed": ["6.18"]}))
 
@@ -446,6 +457,7 @@ def test_ubuntus_own_module_needs_no_key() -> None:
         **UBUNTU,
         packages=PREBUILT,
         secure_boot="enabled",
+        mok={"key": "/var/lib/shim-signed/mok/MOK.der"},
         module={"loaded": "580.95.05", "loaded_flavour": "open", "installed": {NOBLE: module(signed=True)}},
     )
     found = plan(facts, source="distro")
