@@ -52,17 +52,14 @@ def silent_kernels(connection_files: list[str], patience_s: float) -> list[str]:
         client.start_channels(iopub=False, stdin=False, hb=False, control=False)
         waiting[name] = (client, client.kernel_info())
     deadline = time.monotonic() + patience_s
-    silent = [
-        name
-        for name, (client, request) in waiting.items()
-        if not _answers(client, request, deadline - time.monotonic())
-    ]
+    silent = [name for name, (client, request) in waiting.items() if not _answers(client, request, deadline)]
     for client, _request in waiting.values():
         client.stop_channels()
     return silent
 
 
 def _answers(client, request: str, deadline: float) -> bool:
+    """Whether the request is answered by that time.monotonic()."""
     from queue import Empty
 
     with contextlib.suppress(Empty):

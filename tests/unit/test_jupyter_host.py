@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import queue
 import socket
 import subprocess
 import sys
@@ -293,3 +294,34 @@ def test_a_kernel_that_has_ended_is_nobodys(tmp_path: Path, monkeypatch: pytest.
     (tmp_path / "cut.json").write_text("{")
     files = [str(tmp_path / name) for name in ("ended.json", "cut.json", "gone.json")]
     assert jupyter_inside.silent_kernels(files, 0.1) == []
+
+
+def test_a_kernel_has_all_of_the_time_to_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    from plugins.module_utils import jupyter_inside
+
+    class Client:
+        """Needs a second for its answer, which comes after one to somebody else."""
+
+        transport = "ipc"
+
+        def __init__(self, **_arguments: str) -> None:
+            self.replies = ["another", "mine"]
+
+        def load_connection_file(self) -> None: ...
+
+        def start_channels(self, **_channels: bool) -> None: ...
+
+        def stop_channels(self) -> None: ...
+
+        def kernel_info(self) -> str:
+            return "mine"
+
+        def get_shell_msg(self, timeout: float) -> dict[str, dict[str, str]]:
+            if timeout < 1:
+                raise queue.Empty
+            return {"parent_header": {"msg_id": self.replies.pop(0)}}
+
+    monkeypatch.setitem(sys.modules, "jupyter_client", type(sys)("jupyter_client"))
+    sys.modules["jupyter_client"].BlockingKernelClient = Client  # type: ignore[attr-defined]
+    assert jupyter_inside.silent_kernels(["a.json", "b.json"], 2.0) == []
+    assert jupyter_inside.silent_kernels(["a.json", "b.json"], 0.5) == ["a.json", "b.json"]
