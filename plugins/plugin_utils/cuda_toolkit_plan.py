@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from ansible_collections.dlhost.host.plugins.plugin_utils.compatibility import Table, numbers
+from ansible_collections.dlhost.host.plugins.plugin_utils.compatibility import Card, Table, numbers
 from ansible_collections.dlhost.host.plugins.plugin_utils.cuda_look import (
     DRIVER_PACKAGES,
     Alternatives,
@@ -26,7 +26,7 @@ DISTRIBUTION_PACKAGE = "nvidia-cuda-toolkit"
 # nvcc has the processor's part of a program compiled by it.
 HOST_COMPILER = "g++"
 # What belongs to one release of NVIDIA's packages, among which are many that the one asked for has brought along.
-RELEASE_PACKAGES = ("cuda-*-{}", "lib*-{}", "gds-tools-{}", "nvidia-gds-{}")
+RELEASE_PACKAGES = ("cuda-*-{}", "cuda-toolkit-{}-config-common", "lib*-{}", "gds-tools-{}", "nvidia-gds-{}")
 VERSIONED = re.compile(r"cuda-(?:toolkit|compiler|libraries)-(\d+)-(\d+)\Z")
 # The architecture for which a kernel is compiled where there is no card: every release since 10 makes code for it.
 DEFAULT_ARCHITECTURE = "7.5"
@@ -44,6 +44,11 @@ class Settings:
     source: str
     driver: str
 
+    @property
+    def from_nvidia(self) -> bool:
+        """Whether every release has a directory of its own, and one of them is the default."""
+        return self.source == "nvidia"
+
 
 def plan(
     facts: Mapping[str, Any] | None, pairs: Sequence[Sequence[str]], settings: Settings, table: Table
@@ -58,9 +63,7 @@ def plan(
     """
     look = Look.read(pairs)
     wanted = list(settings.versions) if settings.state == "present" and facts else []
-    own_sources = settings.source == "nvidia"
-    releases = sorted(wanted, key=numbers)
-    default = (settings.default or (releases or [""])[-1]) if own_sources and wanted else ""
+    default = (settings.default or max(wanted, key=numbers)) if settings.from_nvidia and wanted else ""
     home = f"{LINK}-{default}" if default else ""
     packages = _packages(wanted, settings) if wanted else []
     cards = [table.card(gpu["device_id"]) for gpu in (facts or {}).get("gpus", [])]
@@ -69,7 +72,6 @@ def plan(
         installed.add(HOST_COMPILER)
     missing = [name for name in packages if name not in installed]
     dropped = _dropped(look.brought(ROLE), packages)
-    has_compiler = bool(wanted) and settings.packages != "runtime"
     alternatives = Alternatives.read(look.lines("alternatives"))
     link_is_right = look.one("link") == "/etc/alternatives/cuda" and alternatives.value == home
     return {
@@ -79,7 +81,7 @@ def plan(
         "install_due": bool(missing or (wanted and facts and facts["dpkg_was_cut"])),
         "dropped": dropped,
         # The distribution's toolkit needs the libraries of its driver: those that are there stay as they are.
-        "protects": list(DRIVER_PACKAGES) if own_sources else _of_driver(installed),
+        "protects": list(DRIVER_PACKAGES) if settings.from_nvidia else _of_driver(installed),
         "default": default,
         "home": home,
         "default_due": bool(home) and (bool(missing) or alternatives.status != "manual" or not link_is_right),
@@ -87,15 +89,23 @@ def plan(
         "paths": bool(home) and settings.paths,
         "owns": look.owns_something(ROLE),
         "left": sorted(set(look.brought(ROLE)) & set(look.lines("installed"))),
-        "architectures": [
-            f"sm_{capability.replace('.', '')}"
-            for capability in dict.fromkeys([card.compute_capability for card in cards] or [DEFAULT_ARCHITECTURE])
-        ],
-        "compilers": {
-            release: f"{LINK}-{release}/bin/nvcc" if own_sources else "/usr/bin/nvcc"
-            for release in (releases if has_compiler else [])
-        },
+        "architectures": _architectures(cards),
+        "compilers": _compilers(wanted, settings),
     } | computing(facts)
+
+
+def _architectures(cards: Sequence[Card]) -> list[str]:
+    """What the kernel of the check is compiled for, as nvcc calls it."""
+    capabilities = [card.compute_capability for card in cards] or [DEFAULT_ARCHITECTURE]
+    return [f"sm_{capability.replace('.', '')}" for capability in dict.fromkeys(capabilities)]
+
+
+def _compilers(wanted: Sequence[str], settings: Settings) -> dict[str, str]:
+    """Release to the path of its nvcc."""
+    if settings.packages == "runtime":
+        return {}
+    path = f"{LINK}-{{}}/bin/nvcc" if settings.from_nvidia else "/usr/bin/nvcc"
+    return {release: path.format(release) for release in sorted(wanted, key=numbers)}
 
 
 def _of_driver(installed: Iterable[str]) -> list[str]:
@@ -103,7 +113,7 @@ def _of_driver(installed: Iterable[str]) -> list[str]:
 
 
 def _packages(wanted: Sequence[str], settings: Settings) -> list[str]:
-    if settings.source != "nvidia":
+    if not settings.from_nvidia:
         return [DISTRIBUTION_PACKAGE]
     names = [NVIDIA_PACKAGES[settings.packages].format(release.replace(".", "-")) for release in wanted]
     return names + ([HOST_COMPILER] if settings.packages != "runtime" else [])
@@ -126,7 +136,7 @@ def _refusal(
     facts: Mapping[str, Any],
     look: Look,
     settings: Settings,
-    cards: Sequence[Any],
+    cards: Sequence[Card],
     table: Table,
     wanted: Sequence[str],
 ) -> str:
@@ -134,9 +144,9 @@ def _refusal(
     driver = settings.driver or facts["module"]["loaded"] or facts["user_space"] or None
     refused = (table.cuda_refusal(cards, release, driver) for release in wanted)
     return (
-        (_not_the_distributions(facts, settings, table, wanted) if settings.source != "nvidia" else "")
+        (_not_the_distributions(facts, settings, table, wanted) if not settings.from_nvidia else "")
         or next(filter(None, refused), "")
-        or (_in_the_way(look, wanted) if settings.source == "nvidia" else "")
+        or (_in_the_way(look, wanted) if settings.from_nvidia else "")
     )
 
 

@@ -179,7 +179,8 @@ def test_only_what_the_role_brought_goes(planned: Any) -> None:
     seen = facts(cuda_toolkit_12_6="12.6.3-1", cuda_toolkit_12_9="12.9.1-1", cuda_toolkit_13_0="13.0.2-1")
     brought = manifest("cuda_toolkit", "cuda-toolkit-12-9", "cuda-toolkit-13-0")
     plan = planned(seen, [brought], versions=["13.0"])
-    assert plan["dropped"] == ["cuda-*-12-9", "lib*-12-9", "gds-tools-12-9", "nvidia-gds-12-9"]
+    assert plan["dropped"][:2] == ["cuda-*-12-9", "cuda-toolkit-12-9-config-common"]
+    assert not [glob for glob in plan["dropped"] if "12-9" not in glob]
 
 
 @pytest.mark.parametrize("settings", [{"versions": []}, {"state": "absent"}])
