@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ansible_collections.dlhost.host.plugins.plugin_utils.compatibility import Table, numbers
+from ansible_collections.dlhost.host.plugins.plugin_utils.compatibility import Card, Table, numbers
 from ansible_collections.dlhost.host.plugins.plugin_utils.cuda_look import DRIVER_PACKAGES, Look, computing
 
 ROLE = "cudnn"
@@ -96,7 +96,7 @@ def _refusal(
     facts: Mapping[str, Any],
     look: Look,
     settings: Settings,
-    cards: Sequence[Any],
+    cards: Sequence[Card],
     table: Table,
     majors: Sequence[int],
 ) -> str:
