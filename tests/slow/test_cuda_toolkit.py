@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
 import importlib
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,6 +16,7 @@ import pytest
 
 from dlhost.adapters.ansible_env import collections_path
 from tests.e2e.conftest import Host
+from tests.unit.apt_host import PLUGINS
 
 pytestmark = pytest.mark.slow
 
@@ -84,12 +87,39 @@ def test_the_distributions_compiler_makes_code_for_the_card(host: Host) -> None:
     assert not any(result.get("changed") for result in apply(host))
 
 
-def test_the_real_library_says_its_version_where_no_gpu_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(tmp_path)]
-    subprocess.run([*pip, "nvidia-cudnn-cu12"], check=True)
+@pytest.fixture
+def probe(monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.syspath_prepend(str(collections_path()))
-    probe: Any = importlib.import_module("ansible_collections.dlhost.host.plugins.modules.cuda_probe")
-    (metadata,) = tmp_path.glob("nvidia_cudnn_cu12-*.dist-info")
-    said = probe.ask_library(str(tmp_path / "nvidia" / "cudnn" / "lib" / "libcudnn.so.9"), 0)
-    assert said["problem"] == ""
-    assert metadata.name.startswith(f"nvidia_cudnn_cu12-{said['version']}.")
+    return importlib.import_module(f"{PLUGINS}.modules.cuda_probe")
+
+
+def installed(directory: Path, *names: str) -> Path:
+    """Where pip has put wheels of NVIDIA's."""
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(directory)]
+    subprocess.run([*pip, *names], check=True)
+    return directory / "nvidia"
+
+
+def test_nvidias_newest_compiler_makes_code_and_a_program(probe: Any, tmp_path: Path) -> None:
+    parts = ("nvidia-cuda-nvcc", "nvidia-cuda-crt", "nvidia-nvvm", "nvidia-cuda-runtime", "nvidia-cuda-cccl")
+    (nvcc,) = installed(tmp_path, *parts).glob("*/bin/nvcc")
+    seen = probe.cuda_kernel.try_out(str(nvcc), ["sm_75", "sm_120"], 1)
+    assert int(seen.release.split(".")[0]) >= 13
+    assert (seen.problem, seen.uncompiled, seen.computed) == ("", {}, 0)
+    assert seen.miscomputed[0].startswith("GPU 0: CUDA driver version is insufficient")
+    # It has left Pascal behind.
+    refused = probe.cuda_kernel.try_out(str(nvcc), ["sm_61"], 1)
+    assert "Unsupported gpu architecture" in refused.uncompiled["sm_61"]
+
+
+@pytest.mark.parametrize("major", ["12", "13"])
+def test_the_real_cudnn_says_its_version_where_no_gpu_is(probe: Any, tmp_path: Path, major: str) -> None:
+    library = installed(tmp_path, f"nvidia-cudnn-cu{major}") / "cudnn" / "lib" / "libcudnn.so.9"
+    (metadata,) = tmp_path.glob("nvidia_cudnn_cu*.dist-info")
+    said = probe.ask_library(str(library), 0)
+    assert (said["problem"], said["miscomputed"]) == ("", [])
+    assert metadata.name.split("-")[1].startswith(f"{said['version']}.")
+    # What a convolution takes is there; on this machine it can go no further than that.
+    calls = set(re.findall(r'"(cudnn[A-Z]\w+)"', Path(probe.cudnn_inside.__file__).read_text(encoding="utf-8")))
+    assert len(calls) > 5
+    assert [name for name in calls if not hasattr(ctypes.CDLL(str(library)), name)] == []
