@@ -67,7 +67,7 @@ def _plays(playbook: Path) -> Iterator[_Play]:
 
 def _variables_to_verify(playbook: Path) -> Iterator[tuple[str, tuple[str, ...]]]:
     """Each role that is verified, with the variables that the playbook sets for it."""
-    for task in (task for play in _yaml(playbook) for task in play["tasks"]):
+    for task in (task for play in _yaml(playbook) for task in play.get("tasks", ())):
         if task.get("ansible.builtin.import_role", {}).get("tasks_from") == "verify":
             yield task["ansible.builtin.import_role"]["name"].removeprefix(NAMESPACE), tuple(task.get("vars", ()))
 
