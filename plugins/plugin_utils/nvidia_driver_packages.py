@@ -141,8 +141,6 @@ class Installed:
     """The package with its kernel module."""
     branch: str
     kernel_module: str
-    packages: tuple[str, ...]
-    """All of the driver's."""
 
 
 def installed(packages: Mapping[str, Mapping[str, Any]]) -> Installed | None:
@@ -153,18 +151,28 @@ def installed(packages: Mapping[str, Mapping[str, Any]]) -> Installed | None:
         branch = match and (match["branch"] or branch_of(upstream(version)))
         if branch:
             kernel_module = OPEN if "-open" in name else PROPRIETARY
-            return Installed(name, branch, kernel_module, tuple(filter(DRIVER_PART.match, versions)))
+            return Installed(name, branch, kernel_module)
     return None
 
 
-def clashing(present: Installed, new: Wanted, branch: str, versions: Mapping[str, str]) -> list[str]:
-    """Those of the installed packages that cannot stay beside the new ones: of another branch, module or source."""
-    kernels = [name for name in present.packages if KERNEL_PART.fullmatch(name) and not _follows(name, new.kernel)]
-    if not kernels and present.branch == branch:
+def of_other_branch(name: str, versions: Mapping[str, str], branch: str) -> bool:
+    """Whether a package is installed, and counts like a driver of another branch."""
+    return branch_of(upstream(versions.get(name, ""))) not in ("", branch)
+
+
+def clashing(versions: Mapping[str, str], new: Wanted, branch: str) -> list[str]:
+    """Those of the installed packages that cannot stay as they are beside the new ones; nothing where none clashes.
+
+    They are of another branch, kernel module or source. Which of them come back as parts of the new driver, apt knows.
+    """
+    parts = list(filter(DRIVER_PART.match, versions))
+    kernels = [name for name in parts if KERNEL_PART.fullmatch(name) and not _follows(name, new.kernel)]
+    if not kernels and not any(of_other_branch(name, versions, branch) for name in new.driver):
         return []
-    metas = [name for name in present.packages if name.startswith(("cuda-drivers", "nvidia-open"))]
-    others = [name for name in present.packages if branch_of(upstream(versions[name])) not in ("", branch)]
-    strangers = present.packages if is_mixed(present, new) else ()
+    metas = [name for name in parts if name.startswith(("cuda-drivers", "nvidia-open"))]
+    others = [name for name in parts if of_other_branch(name, versions, branch)]
+    # Ubuntu's for servers and any other are in each other's way in every part.
+    strangers = parts if any(_is_server(name) != _is_server(new.kernel) for name in kernels) else ()
     kept = {*new.first, *new.driver}
     return [name for name in dict.fromkeys([*kernels, *metas, *others, *strangers]) if name not in kept]
 

@@ -316,18 +316,14 @@ def _warnings(host: Host, choice: Choice, settings: Settings) -> list[str]:
 
 
 def _transaction(host: Host, choice: Choice, settings: Settings) -> dict[str, Any]:
-    versions, present, wanted = host.versions, host.present, choice.wanted
+    versions, wanted = host.versions, choice.wanted
     first = [*wanted.first, *(["mokutil"] if host.secure_boot and not choice.prebuilt else [])]
     following = _following_the_kernel(host, choice)
     pinned = [name for name in versions if name.startswith(names.PINNING) and name not in first]
-    replaces = names.clashing(present, wanted, choice.branch, versions) if present else []
+    replaces = names.clashing(versions, wanted, choice.branch)
     missing = [name for name in [*first, *wanted.driver] if name not in versions]
     # Debian's names have no branch in them: what is there may be of another.
-    outdated = [
-        name
-        for name in wanted.driver
-        if name in versions and names.branch_of(names.upstream(versions[name])) not in ("", choice.branch)
-    ]
+    outdated = [name for name in wanted.driver if names.of_other_branch(name, versions, choice.branch)]
     loose = [
         name
         for name in [*wanted.driver, *following]
@@ -338,12 +334,16 @@ def _transaction(host: Host, choice: Choice, settings: Settings) -> dict[str, An
         "main": wanted.user_space[0],
         "other_branch": outdated,
         "first": first,
+        # Until then apt would mix the branches.
+        "pin_due": choice.source == NVIDIA and wanted.first[0] not in versions,
+        "pinned": pinned,
         "first_due": bool(pinned or set(first) - set(versions)),
         "driver": [*wanted.of(choice.branch), *following],
         "replaces": replaces,
         "missing": missing,
         "loose": loose,
         "driver_changes": bool(replaces or outdated or set(wanted.driver) & set(missing)),
+        "installs": bool(missing or pinned or replaces or outdated),
         "packages_due": bool(missing or pinned or replaces or outdated or loose or host.facts["dpkg_was_cut"]),
     }
 

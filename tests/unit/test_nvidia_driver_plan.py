@@ -293,6 +293,20 @@ def test_another_branch_goes_in_one_transaction_and_the_toolkit_stays() -> None:
     assert found["other_branch"] == ["nvidia-driver-cuda", "nvidia-kernel-dkms"]
 
 
+def test_libraries_of_another_branch_go_back_with_the_driver() -> None:
+    newer = {name: package("590.48.01-1") for name in ("nvidia-driver-cuda", "libcuda1", "nvidia-smi")}
+
+    assert plan(with_driver("T4", packages=newer))["replaces"] == ["libcuda1", "nvidia-smi"]
+    # Debian counts some of its tools by themselves.
+    assert plan(with_driver("T4", packages={"nvidia-modprobe": package("570.133.07-1")}))["replaces"] == []
+
+
+def test_apt_is_told_the_branch_first() -> None:
+    found = plan(with_driver("T4", version="570.211.01"), allow_branch_switch=True)
+    assert (found["pin_due"], found["pinned"]) == (True, ["nvidia-driver-pinning-570"])
+    assert not plan(with_driver("T4"))["pin_due"]
+
+
 def test_ubuntus_driver_for_desktops_goes_before_the_one_for_servers_comes() -> None:
     desktops = {
         "nvidia-driver-580-open": package("580.95.05-0ubuntu0.24.04.1"),
