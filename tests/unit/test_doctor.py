@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from rich.console import Console
 from typer.testing import CliRunner, Result
 
@@ -30,19 +31,10 @@ from tests.unit.world import FACTS, write, write_content
 
 HERE = Host("alpha", (), Connection(transport="local"))
 GTX_1070, RTX_4090, B200, UNKNOWN = "1b81", "2684", "2901", "ffff"
-DRIVER = {
-    "nvidia_driver_state": "present",
-    "nvidia_driver_branch": "580",
-    "nvidia_driver_source": "auto",
-    "nvidia_driver_kernel_module": "auto",
-    "nvidia_driver_profile": "headless",
-    "nvidia_driver_hold": True,
-    "nvidia_driver_allow_branch_switch": False,
-    "nvidia_driver_allow_end_of_life": False,
-    "nvidia_driver_allow_no_gpu": False,
-    "nvidia_driver_reboot": "auto",
-    "nvidia_driver_persistence": True,
-}
+ROLES = Path(__file__).parents[2] / "roles"
+# As the role has them, so that a variable renamed there is missed here.
+DEFAULTS = {role: yaml.safe_load((ROLES / role / "defaults" / "main.yml").read_text()) for role in operation.GPU_ROLES}
+DRIVER = DEFAULTS["nvidia_driver"]
 
 
 def facts(*lines: str, gpus: Sequence[str] = (RTX_4090,), kernel: str = "6.12.1-amd64") -> dict[str, Any]:
@@ -237,6 +229,13 @@ def test_toolkits_are_held_against_the_cards_too() -> None:
     assert [refusal.partition(" has no code")[0] for refusal in refusals] == ["CUDA 13.0", "cuDNN for CUDA 13"]
     distro = gpu_stack.advise(facts(), roles | {"nvidia_repo": {"nvidia_repo_source": "distro"}}).refusals
     assert "set nvidia_repo_source to nvidia" in distro[0]
+
+
+def test_the_roles_own_defaults_are_judged() -> None:
+    """Some of them are templates, but none that the advice depends on."""
+    advice = gpu_stack.advise(facts(gpus=[GTX_1070]), DEFAULTS)
+
+    assert (advice.refusals, advice.unjudged) == ((), "")
 
 
 def test_cards_are_named() -> None:
@@ -557,19 +556,13 @@ class Clinic:
 
 @pytest.fixture
 def clinic(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rig: Path) -> Clinic:
-    """The command line over a small collection with role nvidia_driver for group gpu, and the inventory rig."""
+    """The command line over a small collection that has the real GPU roles, and the inventory rig."""
     assert rig.is_dir()
-    # Its plug-ins are the real ones.
     root = write_content(tmp_path / "content")
-    types = {bool: "bool", str: "str"}
-    specs = "".join(
-        f"      {name}: {{type: {types[type(value)]}, description: It.}}\n" for name, value in DRIVER.items()
-    )
-    head = "argument_specs:\n  main:\n    short_description: Driver\n    options:\n"
-    write(root / "roles" / "nvidia_driver" / "meta" / "argument_specs.yml", head + specs)
-    write(root / "roles" / "nvidia_driver" / "defaults" / "main.yml", json.dumps(DRIVER))
-    play = "- name: Play\n  hosts: gpu\n  roles:\n    - role: dlhost.host.nvidia_driver\n"
-    write(root / "playbooks" / "gpu.yml", play)
+    for role in operation.GPU_ROLES:
+        (root / "roles" / role).symlink_to(ROLES / role)
+    listed = "".join(f"    - role: dlhost.host.{role}\n" for role in operation.GPU_ROLES)
+    write(root / "playbooks" / "gpu.yml", f"- name: Play\n  hosts: gpu\n  roles:\n{listed}")
     with (root / "playbooks" / "site.yml").open("a") as site:
         site.write("- ansible.builtin.import_playbook: dlhost.host.gpu\n")
     monkeypatch.setattr(content, "content_root", lambda: root)
@@ -598,7 +591,9 @@ def test_hosts_that_are_well(clinic: Clinic) -> None:
     }
     assert (alpha["gpus"][0]["chip"], alpha["driver"]["nvidia_smi"]) == ("AD102", "580.95.05")
     assert beta["gpus"] == []
-    assert sorted(one["host"] for one in clinic.asked) == ["alpha", "beta"]
+    # Where NVIDIA's packages come from concerns only the host that gets them.
+    indexes = {one["host"]: one["indexes"] for one in clinic.asked}
+    assert indexes == {"alpha": ["https://developer.download.nvidia.com"], "beta": []}
     assert all((one["root"], one["sudo_password"], one["sysfs"]) == (True, None, "/sys") for one in clinic.asked)
     assert clinic.closed == ["alpha", "beta"]
 
@@ -679,9 +674,7 @@ def test_settings_that_do_not_fit_the_card(clinic: Clinic, rig: Path) -> None:
     clinic.looks["alpha"] = look(facts(gpus=[GTX_1070]))
     result = clinic("-i", "rig", "--limit", "alpha")
 
-    # nvidia_driver_sysfs is no variable of the small role here.
     assert result.exit_code == 5
-    assert "role nvidia_driver has no variable nvidia_driver_sysfs" in result.stdout
     assert clinic.asked[0]["sysfs"] == "/srv/sysfs"
     # What is no branch at all is named as such, and not held against anything.
     assert "nvidia_driver_branch should be a text, not a list" in result.stdout
