@@ -136,14 +136,7 @@ def test_the_sudo_password(dlhost: Installed, host: Host) -> None:
     host.execute(f"echo '{USER} ALL=(ALL) ALL' > {sudoers}; echo '{USER}:{PASSWORD}' | chpasswd")
     try:
         alone = dlhost.document("doctor", "-i", "rig")
-        person = pexpect.spawn(
-            str(dlhost.program),
-            ["doctor", "-i", "rig"],
-            cwd=str(dlhost.home),
-            env=dlhost.environment,
-            encoding="utf-8",
-            timeout=60,
-        )
+        person = terminal(dlhost, "doctor")
         person.expect("sudo password on rig:")
         person.sendline(PASSWORD)
         person.expect(pexpect.EOF)
@@ -189,17 +182,22 @@ def test_what_a_host_is_doing(dlhost: Installed, host: Host) -> None:
     assert told.stderr == ""
 
 
-def watched(dlhost: Installed) -> str:
-    """What `--watch` shows until it has redrawn once, and Ctrl-C is pressed."""
-    screen = pexpect.spawn(
+def terminal(dlhost: Installed, command: str, *options: str) -> Any:
+    """A command about the rig, with a person at a terminal without colours."""
+    return pexpect.spawn(
         str(dlhost.program),
-        ["status", "-i", "rig", "--watch"],
+        [command, "-i", "rig", *options],
         cwd=str(dlhost.home),
         env=dlhost.environment | {"NO_COLOR": "1", "TERM": "xterm"},
         encoding="utf-8",
         timeout=60,
         dimensions=(40, 160),
     )
+
+
+def watched(dlhost: Installed) -> str:
+    """What `--watch` shows until it has redrawn once, and Ctrl-C is pressed."""
+    screen = terminal(dlhost, "status", "--watch")
     screen.expect("ssh.service")
     first = str(screen.before)
     # The cursor goes up to where the picture begins.
