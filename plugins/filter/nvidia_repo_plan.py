@@ -33,8 +33,8 @@ __nvidia_repo_plan: "{{ __nvidia_repo_look.nvidia | dlhost.host.nvidia_repo_plan
 RETURN = r"""
 _value:
   description:
-    - C(refusal), one sentence or empty; C(source) of the driver and C(toolkit_source) of CUDA and cuDNN, each distro or
-      nvidia; and the arguments of M(dlhost.host.apt_source).
+    - C(refusal), one sentence or empty; C(skip), why the host needs no source, or empty; C(source) of the driver and
+      C(toolkit_source) of CUDA and cuDNN, each distro or nvidia; and the arguments of M(dlhost.host.apt_source).
   type: dict
 """
 

@@ -105,11 +105,12 @@ class Settings:
     key: str
     key_fingerprint: str
     take_over: bool
+    without_gpu: bool
     state: str
 
 
 def plan(facts: Mapping[str, Any], settings: Settings, table: Table, today: datetime.date) -> dict[str, Any]:
-    """What the role is to do; `refusal` is one sentence, empty where nothing speaks against the rest."""
+    """What the role is to do; `refusal` is one sentence, and `skip` why a host needs no source; empty otherwise."""
     if settings.state == "absent":
         return _answer()
     try:
@@ -118,6 +119,9 @@ def plan(facts: Mapping[str, Any], settings: Settings, table: Table, today: date
         return _answer(refusal=str(error))
     source = settings.source if settings.source != AUTO else _automatic(platform, table, today)
     uses_nvidias = source != DISTRO
+    chosen = {"source": DISTRO if source == TOOLKITS else source, "toolkit_source": NVIDIA if uses_nvidias else DISTRO}
+    if not facts["gpus"] and not settings.without_gpu:
+        return _answer(skip="no NVIDIA GPU is on the PCI bus", **chosen)
     if uses_nvidias and not settings.url and facts["machine"] not in ARCHITECTURES:
         return _answer(refusal=f"NVIDIA has no packages for {facts['machine']}; set nvidia_repo_source to distro.")
     directory = f"{SERVER}/{platform.repository}/{ARCHITECTURES.get(facts['machine'], '')}"
@@ -143,8 +147,7 @@ def plan(facts: Mapping[str, Any], settings: Settings, table: Table, today: date
     }
     return _answer(
         refusal=refusal,
-        source=DISTRO if source == TOOLKITS else source,
-        toolkit_source=NVIDIA if uses_nvidias else DISTRO,
+        **chosen,
         url=url if uses_nvidias else "",
         files=[{"path": path, "content": HEADER + "\n".join(stanzas)} for path, stanzas in files.items()],
         key=key if uses_nvidias else {},
@@ -157,6 +160,7 @@ def plan(facts: Mapping[str, Any], settings: Settings, table: Table, today: date
 def _answer(**known: Any) -> dict[str, Any]:
     empty = {
         "refusal": "",
+        "skip": "",
         "source": DISTRO,
         "toolkit_source": DISTRO,
         "url": "",

@@ -43,13 +43,17 @@ def plan(module: Any) -> Any:
     """What is to be done on a host of a platform, with settings that differ from the defaults."""
     table = importlib.import_module(f"{PLUGINS}.compatibility").load()
 
-    def made(platform: str = "debian-12", sources: Any = None, machine: str = "x86_64", **changed: Any) -> Any:
+    def made(
+        platform: str = "debian-12", sources: Any = None, machine: str = "x86_64", gpus: int = 1, **changed: Any
+    ) -> Any:
         distribution = platform.partition("-")[0]
         settings = {"source": "auto", "url": "", "key": "", "key_fingerprint": "", "take_over": False} | changed
+        settings.setdefault("without_gpu", False)
         facts = {
             "platform": platform,
             "distribution": distribution,
             "machine": machine,
+            "gpus": [{"device_id": "2684"}] * gpus,
             "sources": (DEBIAN if distribution == "debian" else UBUNTU) if sources is None else sources,
         }
         answer = module.plan(facts, module.Settings(**{"state": "present", **settings}), table, TODAY)
@@ -230,3 +234,12 @@ def test_nothing_is_left_of_a_role_that_is_absent(plan: Any) -> None:
 def test_the_scenario_expects_the_fingerprint_of_the_double() -> None:
     scenario = DOUBLE.parents[1] / "nvidia_repo" / "vars" / "main.yml"
     assert f"nvidia_repo_key_fingerprint: {double_key().fingerprint}\n" in scenario.read_text()
+
+
+def test_a_host_without_a_gpu_gets_no_source(plan: Any) -> None:
+    answer = plan(gpus=0)
+    assert answer["skip"] == "no NVIDIA GPU is on the PCI bus"
+    assert (answer["source"], answer["toolkit_source"], answer["files"]) == ("nvidia", "nvidia", [])
+    wanted = plan(gpus=0, without_gpu=True)
+    assert wanted["skip"] == ""
+    assert wanted["by_name"] == plan()["by_name"]
