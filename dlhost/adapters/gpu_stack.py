@@ -7,12 +7,19 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
+from dlhost.adapters import openssh
 from dlhost.adapters.ansible_env import collections_path
+from dlhost.errors import UnreachableError
 from dlhost.values.doctor import Advice
+from dlhost.values.inventory import Host
+from dlhost.values.preflight import Contact
 
 PLUGIN_UTILS = "ansible_collections.dlhost.host.plugins.plugin_utils"
+# Twenty seconds are nvidia-smi's.
+TIMEOUT_S = 60
 
 
 def script(sysfs: str) -> str:
@@ -25,6 +32,19 @@ def facts(printed: str) -> dict[str, Any]:
     """What the look printed, as module nvidia_facts documents it."""
     found: dict[str, Any] = _module("nvidia_facts").facts(printed, _module("compatibility").load().card)
     return found
+
+
+def driver_branch(host: Host, control_path_dir: Path) -> str:
+    """The branch of the driver that is installed on a host; empty where there is none.
+
+    Raises:
+        UnreachableError: It does not answer.
+    """
+    looked = openssh.ask(host, control_path_dir, f"(\n{script('/sys')}\n)\necho complete=yes\n", TIMEOUT_S)
+    if looked.contact is not Contact.REACHED:
+        raise UnreachableError(f"{host.name} {looked.error}.")
+    branch: str = _module("compatibility").branch_of(_package_version(facts(looked.printed)["packages"]))
+    return branch
 
 
 def advise(gpu: Mapping[str, Any], roles: Mapping[str, Mapping[str, Any]]) -> Advice:

@@ -1,0 +1,168 @@
+"""Take hosts to another branch of the NVIDIA driver: one after the other, proved, and back where it does not work."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from dlhost.adapters import content, gpu_stack, inventory_source, openssh
+from dlhost.adapters.xdg import private_place
+from dlhost.errors import ExitCode, RefusedError, UsageError
+from dlhost.operations.provision import Provisioned, left_to_do
+from dlhost.operations.run import Judged, Request
+from dlhost.values.checks import CheckResult
+from dlhost.values.inventory import Host, Inventory
+from dlhost.values.run import RunReport
+from dlhost.values.upgrade import HostUpgrade, Outcome, Upgrade, question
+
+BRANCH = "nvidia_driver_branch"
+CONSENT = "nvidia_driver_allow_branch_switch"
+# Where the driver was past its end before, the way back leads there all the same.
+CONSENT_TO_OLD = "nvidia_driver_allow_end_of_life"
+CHANGED = ("nvidia_repo", "nvidia_driver")
+PROVED = (*CHANGED, "cuda_toolkit", "cudnn")
+
+
+@dataclass(frozen=True, slots=True)
+class Outside:
+    """What it takes of the world beyond values.
+
+    `show` gets the plan before anybody is asked; `ask` and `confirm` are None where nobody can be.
+    """
+
+    provision: Callable[[Request], Provisioned]
+    verify: Callable[[Request], Judged]
+    show: Callable[[Provisioned], None]
+    confirm: Callable[[str], bool] | None
+    ask: Callable[[str], str] | None = None
+    present: Callable[[Host, Path], str] = gpu_stack.driver_branch
+    close_connections: Callable[[Iterable[Host], Path], None] = openssh.close_connections
+
+
+def upgrade_driver(name: str, branch: str, limit: tuple[str, ...], outside: Outside) -> Upgrade:
+    """Plan, ask, and then for each host: apply, verify, and bring the old branch back where a check fails.
+
+    Raises:
+        UsageError: No such inventory or host, or a host without a driver.
+        RefusedError: The plan cannot be carried out, or nobody agreed to it; nothing was changed.
+    """
+    inventory, present = _present(name, limit, outside)
+    due = [(host, before) for host, before in present if before != branch]
+    done = [HostUpgrade(host, branch, branch, Outcome.UPGRADED) for host, before in present if before == branch]
+    if due:
+        _plan(name, branch, due, outside)
+    for host, before in due:
+        if done and done[-1].outcome in {Outcome.FAILED, Outcome.BROUGHT_BACK}:
+            # What went wrong on one host is first to be understood.
+            done.append(HostUpgrade(host, before, before, Outcome.NOT_BEGUN))
+        else:
+            done.append(_upgrade(name, branch, host, before, outside))
+    reached = {host.host for host in done if host.outcome in {Outcome.UPGRADED, Outcome.WAITS}}
+    return Upgrade(branch, tuple(done), tuple(_advice(inventory, branch, reached)))
+
+
+def _present(name: str, limit: tuple[str, ...], outside: Outside) -> tuple[Inventory, list[tuple[str, str]]]:
+    """The inventory, and the hosts that role nvidia_driver keeps, with the branches that they have now."""
+    location = inventory_source.find(name)
+    inventory = inventory_source.load(location, inventory_source.vault_password(location, outside.ask), limit)
+    driver = next(schema for schema in content.role_schemas() if schema.role == "nvidia_driver")
+    hosts = [host for host in inventory.hosts if driver.applies_to(host)]
+    if not hosts:
+        raise UsageError(f"No host gets a driver: none is in group {', '.join(driver.groups)}.")
+    with private_place() as sockets:
+        try:
+            present = [(host.name, outside.present(host, sockets)) for host in hosts]
+        finally:
+            outside.close_connections(hosts, sockets)
+    without = [host for host, branch in present if not branch]
+    if without:
+        raise UsageError(
+            f"{', '.join(without)}: no driver is installed yet, so there is none to upgrade. "
+            f"dlhost provision -i {name} installs one."
+        )
+    return inventory, present
+
+
+def _plan(name: str, branch: str, due: Sequence[tuple[str, str]], outside: Outside) -> None:
+    """Show what would change, and see that the user wants it.
+
+    Raises:
+        RefusedError: A host cannot have the branch, or nobody agreed.
+    """
+    request = _request("provision", name, branch, [host for host, _ in due])
+    planned = outside.provision(replace(request, check=True))
+    outside.show(planned)
+    if planned.exit_code not in {ExitCode.DONE, ExitCode.USER_MUST_ACT}:
+        raise RefusedError(f"Nothing was changed: {'; '.join(_reasons(planned.finished.report))}")
+    asked = question(branch, due)
+    if outside.confirm is None:
+        raise RefusedError(f"{asked}\nNobody is here to agree to this; say --yes if you do.")
+    if not outside.confirm(asked):
+        raise RefusedError("Nothing was changed.")
+
+
+def _upgrade(name: str, branch: str, host: str, before: str, outside: Outside) -> HostUpgrade:
+    applied = outside.provision(_request("provision", name, branch, [host]))
+    reasons, code = _reasons(applied.finished.report), applied.exit_code
+    if code is ExitCode.INTERRUPTED:
+        return HostUpgrade(host, before, branch, Outcome.FAILED, ("interrupted; run it again to finish",), code)
+    if code is ExitCode.UNREACHABLE:
+        return HostUpgrade(host, before, branch, Outcome.FAILED, reasons, code)
+    if code is ExitCode.USER_MUST_ACT:
+        # Until then nothing can be proved.
+        return HostUpgrade(host, before, branch, Outcome.WAITS, left_to_do(applied.finished.report), code)
+    if code is ExitCode.DONE:
+        proved = outside.verify(_request("verify", name, branch, [host]))
+        if proved.exit_code is ExitCode.DONE:
+            return HostUpgrade(host, before, branch, Outcome.UPGRADED)
+        reasons, code = _reasons(proved.finished.report), proved.exit_code
+        if code is ExitCode.INTERRUPTED:
+            return HostUpgrade(host, before, branch, Outcome.FAILED, ("its checks were interrupted",), code)
+    back = outside.provision(_request("provision", name, before, [host], {CONSENT_TO_OLD: True}))
+    if back.exit_code in {ExitCode.DONE, ExitCode.USER_MUST_ACT}:
+        reasons = (*reasons, *left_to_do(back.finished.report))
+        return HostUpgrade(host, before, before, Outcome.BROUGHT_BACK, reasons, code)
+    reasons = (*reasons, f"branch {before} could not be brought back", *_reasons(back.finished.report))
+    return HostUpgrade(host, before, branch, Outcome.FAILED, reasons, code)
+
+
+def _request(
+    operation: str, name: str, branch: str, hosts: Sequence[str], settings: dict[str, Any] | None = None
+) -> Request:
+    roles = PROVED if operation == "verify" else CHANGED
+    return Request(
+        operation=operation,
+        inventory=name,
+        playbook=content.VERIFY if operation == "verify" else content.SITE,
+        hosts=tuple(hosts),
+        roles=roles,
+        extra_vars={BRANCH: branch, CONSENT: True, **(settings or {})},
+        arguments=("upgrade", "driver", "--to", branch, "-i", name),
+    )
+
+
+def _reasons(report: RunReport) -> tuple[str, ...]:
+    """What went wrong in a run, in its own words."""
+    failed = [f"{host.host}: {host.failure.message}" for host in report.hosts if host.failure]
+    checks = [
+        f"{host.host}: {check.promise}: {check.reason}"
+        for host in report.hosts
+        for check in host.checks
+        if check.result is CheckResult.FAIL
+    ]
+    return tuple(checks or failed or report.notices)
+
+
+def _advice(inventory: Inventory, branch: str, reached: set[str]) -> Iterator[str]:
+    """Where the inventory still names another branch, which the next run would refuse to go back to."""
+    if not reached:
+        return
+    wrong = [setting for setting in inventory.settings if setting.name == BRANCH and str(setting.value) != branch]
+    for setting in wrong:
+        yield f'{setting.file}:{setting.line()}: set {BRANCH}: "{branch}", so that the inventory says what is there.'
+    unsaid = [host for host in inventory.hosts if host.name in reached and BRANCH not in host.variables]
+    if unsaid and content.default_values("nvidia_driver")[BRANCH] != branch:
+        file = inventory.location.directory / "group_vars" / "gpu.yml"
+        yield f'Set {BRANCH}: "{branch}" in {file}, so that the inventory says what is there.'
