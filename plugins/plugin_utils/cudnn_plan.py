@@ -39,14 +39,7 @@ class Settings:
 def plan(
     facts: Mapping[str, Any] | None, pairs: Sequence[Sequence[str]], settings: Settings, table: Table
 ) -> dict[str, Any]:
-    """What is due, as values for the role's tasks.
-
-    Args:
-        facts: What nvidia_facts found; None where nothing is wanted, so that nobody asked.
-        pairs: What the role's own look printed, name and value.
-        settings: The role's variables.
-        table: What fits together.
-    """
+    """What is due, as values for the role's tasks; the arguments are those of cuda_toolkit_plan.plan."""
     look = Look.read(pairs)
     majors = sorted(settings.cuda_majors) if settings.state == "present" and facts else []
     default = settings.default or (majors or [0])[-1]
