@@ -58,7 +58,12 @@ def advise(gpu: Mapping[str, Any], roles: Mapping[str, Mapping[str, Any]]) -> Ad
     refusals: list[str] = []
     warnings: list[str] = []
     if driver and not templates:
-        planned = _driver_plan(gpu, driver, roles, table)
+        if "nvidia_repo" in roles:
+            repository = _plan("nvidia_repo", _settings("nvidia_repo", roles), gpu, table)
+            refusals.append(repository["refusal"])
+            # The playbook hands it on.
+            driver["source"] = repository["source"]
+        planned = _plan("nvidia_driver", driver, gpu, table)
         warnings += planned["warnings"]
         refusals += [planned["refusal"], *_toolkit_refusals(table, cards, roles, branch)]
     verdict = table.verdict(
@@ -75,20 +80,16 @@ def advise(gpu: Mapping[str, Any], roles: Mapping[str, Mapping[str, Any]]) -> Ad
 
 def _judged(role: str) -> Iterable[str]:
     """Those variables of a role that its advice depends on."""
-    if role == "nvidia_driver":
-        return [field.name for field in dataclasses.fields(_module("nvidia_driver_plan").Settings)]
-    return {"nvidia_repo": ["source"], "cuda_toolkit": ["versions"], "cudnn": ["cuda_majors"]}.get(role, [])
+    if role in {"nvidia_repo", "nvidia_driver"}:
+        return [field.name for field in dataclasses.fields(_module(f"{role}_plan").Settings)]
+    return {"cuda_toolkit": ["versions"], "cudnn": ["cuda_majors"]}.get(role, [])
 
 
-def _driver_plan(
-    gpu: Mapping[str, Any], driver: Mapping[str, Any], roles: Mapping[str, Mapping[str, Any]], table: Any
-) -> Any:
-    module = _module("nvidia_driver_plan")
-    wanted = dict(driver)
-    if "nvidia_repo" in roles:  # The playbook hands it on.
-        wanted["source"] = roles["nvidia_repo"]["nvidia_repo_source"]
-    settings = module.Settings(**{name: wanted[name] for name in _judged("nvidia_driver")})
-    return module.plan(gpu, settings, table, datetime.now(UTC).date())
+def _plan(role: str, settings: Mapping[str, Any], gpu: Mapping[str, Any], table: Any) -> Any:
+    """What the role would do here, or why not."""
+    module = _module(f"{role}_plan")
+    wanted = module.Settings(**{name: settings[name] for name in _judged(role)})
+    return module.plan(gpu, wanted, table, datetime.now(UTC).date())
 
 
 def _toolkit_refusals(

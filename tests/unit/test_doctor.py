@@ -42,6 +42,7 @@ def facts(*lines: str, gpus: Sequence[str] = (RTX_4090,), kernel: str = "6.12.1-
     cards = [f"gpu=0000:0{index}:00.0|{device}|" for index, device in enumerate(gpus, 1)]
     said = [
         *("distribution=debian", "version=13", "machine=x86_64", "architecture=amd64", "container=no"),
+        *("source_file=/etc/apt/sources.list", "source_line=deb http://deb.debian.org/debian trixie main"),
         *(f"running_kernel={kernel}", f"kernel={kernel}", f"headers={kernel}", *cards, *lines),
     ]
     return gpu_stack.facts("".join(f"nvidia:{line}\n" for line in said))
@@ -220,15 +221,28 @@ def test_the_compatibility_tables_verdict(
 def test_toolkits_are_held_against_the_cards_too() -> None:
     roles: dict[str, dict[str, Any]] = {
         "nvidia_driver": DRIVER,
-        "nvidia_repo": {"nvidia_repo_source": "nvidia", "nvidia_repo_effective_source": "{{ __known_to_a_run }}"},
+        "nvidia_repo": DEFAULTS["nvidia_repo"],
         "cuda_toolkit": {"cuda_toolkit_versions": ["13.0", "12.9"]},
         "cudnn": {"cudnn_cuda_majors": [13]},
     }
     refusals = gpu_stack.advise(facts(gpus=[GTX_1070]), roles).refusals
 
     assert [refusal.partition(" has no code")[0] for refusal in refusals] == ["CUDA 13.0", "cuDNN for CUDA 13"]
-    distro = gpu_stack.advise(facts(), roles | {"nvidia_repo": {"nvidia_repo_source": "distro"}}).refusals
-    assert "set nvidia_repo_source to nvidia" in distro[0]
+
+
+def test_the_source_of_packages_is_judged_and_handed_on() -> None:
+    def refusals(*lines: str, **settings: object) -> tuple[str, ...]:
+        return gpu_stack.advise(
+            facts(*lines), DEFAULTS | {"nvidia_repo": {**DEFAULTS["nvidia_repo"], **settings}}
+        ).refusals
+
+    assert refusals() == ()
+    # Debian itself has no such branch.
+    assert "set nvidia_repo_source to nvidia" in refusals(nvidia_repo_source="distro")[0]
+    # Two of the same are one too many.
+    other = "https://developer.download.nvidia.com/compute/cuda/repos/debian13/x86_64/"
+    (rival,) = refusals("source_file=/etc/apt/sources.list.d/cuda.list", f"source_line=deb {other} /")
+    assert "/etc/apt/sources.list.d/cuda.list" in rival
 
 
 def test_the_roles_own_defaults_are_judged() -> None:
