@@ -58,8 +58,8 @@ def apply(host: Host) -> list[dict[str, Any]]:
 
 
 @pytest.fixture(scope="module")
-def host(module_host: Callable[..., Host]) -> Host:
-    made = module_host("13")
+def host(session_host: Callable[..., Host]) -> Host:
+    made = session_host("13")
     made.execute(PREPARE)
     return made
 
