@@ -279,7 +279,7 @@ class Installed:
         Without a workspace the host is in no group: the roles of every host are enough for most tests, and fast.
         """
         fingerprint = host.execute("ssh-keygen -l -f /etc/ssh/ssh_host_ed25519_key.pub").split()[1]
-        where = ("--host", host.address, "--user", USER, "--key", str(host.key_file))
+        where = ("--host", host.address, "--port", str(host.port), "--user", USER, "--key", str(host.key_file))
         done = self.run("init", name, *where, "--fingerprint", fingerprint)
         assert done.returncode == 0, done.stderr
         directory = self.inventories / name

@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 
 from dlhost.adapters import container as engine
-from tests.e2e.conftest import ROOT, USER, Host, collections, program, session_host, wheel
+from tests.e2e.conftest import ROOT, USER, Host, collections, session_host
 from tests.slow.driver import CARD, Driver, install
 from tests.slow.machine import FINISH, PACKAGES, Machine, copy_of, make_template
 
 # Fixtures of the end-to-end tests that these here ask for, too.
-__all__ = ["collections", "program", "session_host", "wheel"]
+__all__ = ["collections", "session_host"]
 
 # A machine can be the controller, too.
 CONTROLLER = ("ansible-core",)
@@ -62,6 +62,26 @@ def driver(session_host: Callable[..., Host]) -> Driver:
     without_kernel = install(host)
     host.execute(f"DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends {' '.join(PACKAGES)}")
     return Driver(host, without_kernel, install(host))
+
+
+@pytest.fixture(scope="session")
+def driver_template(driver: Driver, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same as a machine: its kernel and the module that was built for it, and the container's account."""
+    directory = tmp_path_factory.mktemp("driver-template")
+    for key in driver.host.directory.glob("id_ed25519*"):
+        shutil.copy(key, directory)
+    driver.host.execute(FINISH)
+    tree = tmp_path_factory.mktemp("trees") / "driver-tree"
+    tree.mkdir()
+    with subprocess.Popen(["tar", "-x", "--numeric-owner", "-C", tree], stdin=subprocess.PIPE) as tar:
+        assert tar.stdin is not None
+        for piece in driver.host.container.export():
+            tar.stdin.write(piece)
+    assert tar.returncode == 0
+    # By this file a container is known.
+    (tree / ".dockerenv").unlink()
+    make_template(tree, directory)
+    return directory
 
 
 @pytest.fixture(scope="module")

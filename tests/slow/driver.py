@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from tests.e2e.conftest import Host, Play
 
-# Debian 13's; Pascal is the oldest generation that today's guides still install it for.
+# Debian 13's own, for a card that takes the proprietary module only.
 BRANCH = "550"
 GTX_1070 = "1b81"
 SYSFS = "/srv/gtx_1070"
@@ -20,6 +20,12 @@ echo "deb http://deb.debian.org/debian $VERSION_CODENAME contrib non-free non-fr
   >/etc/apt/sources.list.d/non-free.list
 apt-get update --quiet
 """
+SETTINGS = {
+    "nvidia_driver_branch": BRANCH,
+    # Debian keeps to one branch, longer than NVIDIA does.
+    "nvidia_driver_allow_end_of_life": True,
+    "nvidia_driver_sysfs": SYSFS,
+}
 PROVISION_TIMEOUT_S = 800
 
 
@@ -32,22 +38,21 @@ class Driver:
     with_kernel: Play
 
 
-def install(host: Host, **variables: object) -> Play:
+def install(host: Host) -> Play:
     """Run the role."""
-    return host.play([role("main", **variables)], timeout_s=PROVISION_TIMEOUT_S)
+    return host.play([role("main")], timeout_s=PROVISION_TIMEOUT_S)
 
 
-def checks(host: Host, **variables: object) -> dict[str, str]:
+def checks(host: Host) -> dict[str, str]:
     """The role's own verify: check to result."""
-    play = host.play([role("verify", **variables)])
+    play = host.play([role("verify")])
     assert not play.failed, play.output
     found = next(result["dlhost_checks"] for result in play.results() if "dlhost_checks" in result)
     return {check["id"].removeprefix("nvidia_driver."): check["result"] for check in found}
 
 
-def role(entry: str, **variables: object) -> dict[str, object]:
-    own = {"branch": BRANCH, "source": "distro", "allow_end_of_life": True, "sysfs": SYSFS, **variables}
+def role(entry: str) -> dict[str, object]:
     return {
         "ansible.builtin.include_role": {"name": "dlhost.host.nvidia_driver", "tasks_from": entry},
-        "vars": {f"nvidia_driver_{name}": value for name, value in own.items()},
+        "vars": {**SETTINGS, "nvidia_driver_source": "distro"},
     }

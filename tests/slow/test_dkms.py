@@ -35,8 +35,10 @@ def test_dkms_builds_it_for_the_kernel_that_came_later(driver: Driver) -> None:
     module = found["module"]["installed"][newest]
     assert re.fullmatch(rf"{BRANCH}(\.\d+)+", module["version"])
     assert module["flavour"] == "proprietary"
+    line = f"nvidia-current/{module['version']}, {newest}, x86_64: installed"
+    assert driver.host.execute("dkms status").strip() == line
     (built,) = found["dkms"]
-    assert (built["version"], built["kernel"], built["state"]) == (module["version"], newest, "installed")
+    assert built == {"module": "nvidia-current", "version": module["version"], "kernel": newest, "state": "installed"}
 
 
 def test_it_stays_as_it_is_and_proves_what_a_container_can_prove(driver: Driver) -> None:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.e2e.conftest import Play
+from dlhost.errors import ExitCode
+from tests.e2e.conftest import Installed, Play
+from tests.slow.driver import SETTINGS, SYSFS
 from tests.slow.machine import Machine
 
 pytestmark = pytest.mark.slow
@@ -19,10 +22,13 @@ MARKER = "/run/dlhost/reboot-needed"
 # A double, for no machine here has a GPU: it answers as one would whose driver takes a while after each boot.
 REFUSALS = 2
 ASKED = "/run/nvidia-smi-double-was-asked"
-SMI = f"""#!/bin/sh
+INSTALL_SMI = f"""cat >/usr/local/bin/nvidia-smi <<'END'
+#!/bin/sh
 echo once >>{ASKED}
 [ "$(wc -l <{ASKED})" -gt {REFUSALS} ] || {{ echo "couldn't communicate with the NVIDIA driver"; exit 9; }}
 echo '0, GPU-66666666-7777-8888-9999-000000000000, NVIDIA GeForce GTX 1070, 00000000:01:00.0, 550.163.01, 8192'
+END
+chmod +x /usr/local/bin/nvidia-smi
 """
 
 
@@ -84,7 +90,7 @@ def test_not_while_a_process_holds_a_gpu_and_then_until_the_gpu_answers(machines
     )
     assert machine.boot_id() == before
 
-    machine.execute(f"cat >/usr/local/bin/nvidia-smi <<'END'\n{SMI}END\nchmod +x /usr/local/bin/nvidia-smi")
+    machine.execute(INSTALL_SMI)
     boot_id, asked = reboot(machine, mode="force", gpus=1).results()[-1]["stdout_lines"]
     assert boot_id == machine.boot_id() != before
     assert int(asked) == REFUSALS + 1
@@ -99,3 +105,31 @@ def test_never_on_the_machine_that_dlhost_runs_on(machines: tuple[Machine, Machi
         f"This is the machine that dlhost runs on; reboot it yourself, then run dlhost again. ({REASON}.)"
     )
     assert machine.boot_id() == before
+
+
+def test_the_role_reboots_once_and_the_kernel_takes_the_module_that_was_built(
+    new_machine: Callable[[Path], Machine], driver_template: Path, tmp_path: Path
+) -> None:
+    """The module is Debian's and real, the card a fixture: the kernel runs the module until that looks for the card."""
+    machine = new_machine(driver_template)
+    machine.wait_for_sshd()
+    # nouveau drives the card, as far as the role can see, until the next boot.
+    machine.execute(f"mkdir -p /run/module/nouveau; ln -s /run/module {SYSFS}/module")
+    machine.execute(INSTALL_SMI)
+    dlhost = Installed(Path(sys.executable).with_name("dlhost"), tmp_path)
+    inventory = dlhost.begin("rig", machine, workspace=True)
+    (inventory / "group_vars" / "all" / "test.yml").write_text(json.dumps(SETTINGS))
+    provision = ("provision", "-i", "rig", "--roles", "nvidia_driver", "--yes")
+    before = machine.boot_id()
+
+    left = dlhost.run(*provision, "-e", "nvidia_driver_reboot=never")
+    assert left.returncode == ExitCode.USER_MUST_ACT, left.stdout + left.stderr
+    assert "nouveau drives the GPU until the next boot" in left.stdout
+    assert machine.boot_id() == before
+
+    # Without a card the module ends at once, which no second boot would mend.
+    rebooted = dlhost.run(*provision)
+    assert rebooted.returncode == ExitCode.TASK_FAILED, rebooted.stdout + rebooted.stderr
+    assert "The host was rebooted, and that did not help" in rebooted.stdout
+    assert machine.boot_id() != before
+    assert "NVRM: No NVIDIA GPU found." in machine.execute("journalctl -k -b --output=cat")
