@@ -91,6 +91,28 @@ def test_a_bare_host_with_two_cards_and_without_python(dlhost: Installed, host: 
     assert told.stderr == ""
 
 
+def test_a_branch_that_does_not_support_the_card(dlhost: Installed, host: Host) -> None:
+    begin(dlhost, host, "gpu", with_gpus(host, GTX_1070) + '      nvidia_driver_branch: "595"\n')
+    refused = dlhost.run("doctor", "-i", "rig")
+    before = files(host)
+    provision = dlhost.run("provision", "-i", "rig", "--check", "--roles", "nvidia_driver")
+    assert files(host) == before
+    hosts = dlhost.inventories / "rig" / "hosts.yml"
+    hosts.write_text(hosts.read_text().replace('"595"', '"580"'))
+    document = dlhost.document("doctor", "-i", "rig")
+
+    assert refused.returncode == 5
+    sentence = "supported up to branch 580, not by 595"
+    assert re.search(f"FAIL +compatibility +The .*GP104.* is {sentence}", refused.stdout)
+    assert "→ set nvidia_driver_branch to 580" in refused.stdout
+    # The role says the same.
+    assert sentence in provision.stdout
+    assert document["exit_code"] == 0
+    (fits,) = findings(document, "compatibility")
+    assert fits["verdict"] == "pass"
+    assert "driver 580 (proprietary kernel module), CUDA 12." in fits["seen"]
+
+
 def test_a_port_that_somebody_else_has(dlhost: Installed, host: Host) -> None:
     begin(dlhost, host, "web")
     host.execute("systemd-run --quiet --unit=squatter python3 -m http.server 443")
