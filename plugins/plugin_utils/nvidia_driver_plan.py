@@ -175,8 +175,18 @@ def _nothing(host: Host, skip: str) -> dict[str, Any]:
         "packages": [],
         "packages_due": False,
         "work_due": False,
-        "held": [name for name in host.versions if names.DRIVER_PART.match(name) and host.packages[name]["held"]],
+        "held": [name for name in host.versions if _is_the_drivers(name, host) and host.packages[name]["held"]],
     }
+
+
+def _is_the_drivers(name: str, host: Host) -> bool:
+    """Whether the role would hold the package, with whatever settings."""
+    waits = host.present is not None and host.present.kernel.startswith("linux-modules-")
+    return bool(names.DRIVER_PART.match(name)) or (waits and name in _of_the_kernel(_flavour(host)))
+
+
+def _flavour(host: Host) -> str:
+    return names.flavour(host.running, host.facts["kernel"]["packages"])
 
 
 def choose(host: Host, settings: Settings, table: Table) -> Choice:
@@ -193,7 +203,7 @@ def choose(host: Host, settings: Settings, table: Table) -> Choice:
         # A module that drives the cards stays, even where another would be preferred on a new host.
         stays = host.present and host.present.kernel_module in fitting and host.present.kernel_module
         kernel_module = stays or next(iter(fitting), "")
-    flavour = names.flavour(host.running, facts["kernel"]["packages"])
+    flavour = _flavour(host)
     prebuilt = source == DISTRO and settings.branch in own.prebuilt and bool(flavour) and _is_prebuilt(host, settings)
     chosen = names.wanted(
         facts["distribution"], source, settings.branch, kernel_module, settings.profile, flavour, prebuilt
@@ -216,7 +226,7 @@ def _to_ask_apt(host: Host, settings: Settings) -> list[str]:
     builds = {*kernel["headers"], *host.facts["module"]["installed"]}
     if host.facts["candidates"] or host.no_kernel or (is_there and host.running in builds):
         return []
-    flavour = names.flavour(host.running, kernel["packages"])
+    flavour = _flavour(host)
     modules = [f"linux-modules-nvidia-{settings.branch}-server{kind}-{{kernel}}" for kind in ("", "-open")]
     own = modules if host.facts["distribution"] == "ubuntu" else []
     return [f"linux-headers-{flavour}", "linux-headers-{kernel}", *own] if flavour else own
@@ -350,8 +360,11 @@ def _transaction(host: Host, choice: Choice, settings: Settings) -> dict[str, An
 
 def _following_the_kernel(host: Host, choice: Choice) -> list[str]:
     """The kernel's own packages, which are held with a driver that is made for each kernel anew."""
-    named = (f"linux-{kind}-{choice.flavour}" for kind in ("image", "headers"))
-    return [name for name in named if name in host.versions] if choice.prebuilt else []
+    return [name for name in _of_the_kernel(choice.flavour) if name in host.versions] if choice.prebuilt else []
+
+
+def _of_the_kernel(flavour: str) -> list[str]:
+    return [f"linux-{kind}-{flavour}" for kind in ("image", "headers")]
 
 
 # The kernel's side

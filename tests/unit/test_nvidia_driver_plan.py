@@ -546,6 +546,17 @@ def test_absent_wants_nothing_and_names_what_is_held() -> None:
     assert found["held"] == ["nvidia-driver-cuda", "nvidia-kernel-open-dkms"]
 
 
+def test_absent_lets_go_of_the_kernel_that_waited() -> None:
+    kernel = {name: package("6.8.0-85.85", held=True) for name in ("linux-image-generic", "linux-headers-generic")}
+    facts = host("T4", **UBUNTU, packages=PREBUILT)
+    facts["kernel"]["packages"] = kernel
+    assert set(kernel) < set(plan(facts, state="absent")["held"])
+
+    # Somebody else's decision where the module is built for each kernel.
+    facts = with_driver("T4", kernel={"packages": {"linux-image-amd64": package("6.1.170-1", held=True)}})
+    assert "linux-image-amd64" not in plan(facts, state="absent")["held"]
+
+
 def test_every_card_of_the_tests_is_the_tables() -> None:
     table = plugin("plugin_utils.compatibility").load()
 
