@@ -81,8 +81,8 @@ say user_space "$(
 )"
 if has nvidia-smi; then
   say smi_path "$(command -v nvidia-smi)"
-  # A driver in trouble may never answer.
-  answer=$(timeout 20 nvidia-smi \
+  # A driver in trouble may never answer, and its client not hear of it.
+  answer=$(timeout -k 5 20 nvidia-smi \
     --query-gpu=index,uuid,name,pci.bus_id,driver_version,memory.total --format=csv,noheader,nounits </dev/null 2>&1)
   say smi_status $?
   printf '%s\n' "$answer" | each smi
