@@ -164,5 +164,5 @@ def _advice(inventory: Inventory, branch: str, reached: set[str]) -> Iterator[st
         yield f'{setting.file}:{setting.line()}: set {BRANCH}: "{branch}", so that the inventory says what is there.'
     unsaid = [host for host in inventory.hosts if host.name in reached and BRANCH not in host.variables]
     if unsaid and content.default_values("nvidia_driver")[BRANCH] != branch:
-        file = inventory.location.directory / "group_vars" / "gpu.yml"
+        file = inventory.location.directory / "group_vars" / "all" / "nvidia_driver.yml"
         yield f'Set {BRANCH}: "{branch}" in {file}, so that the inventory says what is there.'
