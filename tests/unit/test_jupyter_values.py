@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import yaml
 
-from dlhost.adapters.ansible_env import collections_path
+from tests.unit.plays import results
 
 PASSWORD = "correct horse"  # noqa: S105
 HASH = "argon2:$argon2id$v=19$m=10240,t=10,p=8$1rOV7b8YeRQ9Gfqlo83mzw$x7BWOGyfQrGAB9cVFRDvbyaFDRIdSyi1JK3GLvi1Mmo"
@@ -111,27 +107,11 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, object]
     rules = {"ansible.builtin.import_role": {"name": "dlhost.host.jupyter", "tasks_from": "rules"}}
     remote = "{{ __jupyter_settings['ServerApp.allow_remote_access'] }}"
     show = {"ansible.builtin.debug": {"msg": {"sites": "{{ jupyter_proxy_sites }}", "remote": remote}}}
-    play = {"hosts": "all", "connection": "local", "gather_facts": False, "tasks": [rules, show]}
-    (directory / "hosts.json").write_text(json.dumps({"all": {"hosts": hosts}}))
-    (directory / "play.json").write_text(json.dumps([play]))
-    done = subprocess.run(
-        [Path(sys.executable).with_name("ansible-playbook"), "-i", "hosts.json", "play.json"],
-        cwd=directory,
-        capture_output=True,
-        text=True,
-        check=False,
-        env={
-            **os.environ,
-            "ANSIBLE_COLLECTIONS_PATH": str(collections_path()),
-            "ANSIBLE_STDOUT_CALLBACK": "ansible.posix.json",
-        },
-    )
-    results: dict[str, dict[str, object]] = {name: {} for name in VALUES}
-    for task in json.loads(done.stdout)["plays"][0]["tasks"]:
-        for host, result in task["hosts"].items():
-            said = result.get("msg", {})
-            results[host] |= {"said": said} if result.get("failed") else said if isinstance(said, dict) else {}
-    return results
+    found: dict[str, dict[str, object]] = {name: {} for name in VALUES}
+    for _task, host, result in results(directory, hosts, [rules, show]):
+        said = result.get("msg", {})
+        found[host] |= {"said": said} if result.get("failed") else said if isinstance(said, dict) else {}
+    return found
 
 
 @pytest.mark.parametrize("name", [name for name, (_variables, words) in VALUES.items() if words])

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 
 from dlhost.adapters.ansible_env import collections_path
+from tests.unit.plays import results
 
 TEMPLATE = "ansible_collections/dlhost/host/roles/nginx_proxy/templates/dlhost.conf.j2"
 
@@ -72,34 +67,14 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, str]]:
     hosts = {name: variables for name, (variables, _words) in VALUES.items()}
     rules = {"ansible.builtin.import_role": {"name": "dlhost.host.nginx_proxy", "tasks_from": "rules"}}
     text = f"{{{{ lookup('ansible.builtin.template', '{collections_path()}/{TEMPLATE}') }}}}"
-    play = {
-        "hosts": "all",
-        "connection": "local",
-        "gather_facts": False,
-        "tasks": [rules, {"ansible.builtin.debug": {"msg": text}}],
-    }
-    (directory / "hosts.json").write_text(json.dumps({"all": {"hosts": hosts}}))
-    (directory / "play.json").write_text(json.dumps([play]))
-    done = subprocess.run(
-        [Path(sys.executable).with_name("ansible-playbook"), "-i", "hosts.json", "play.json"],
-        cwd=directory,
-        capture_output=True,
-        text=True,
-        check=False,
-        env={
-            **os.environ,
-            "ANSIBLE_COLLECTIONS_PATH": str(collections_path()),
-            "ANSIBLE_STDOUT_CALLBACK": "ansible.posix.json",
-        },
-    )
-    results: dict[str, dict[str, str]] = {name: {} for name in VALUES}
-    for task in json.loads(done.stdout)["plays"][0]["tasks"]:
-        for host, result in task["hosts"].items():
-            if "msg" in result and "Refuse values" in task["task"]["name"] and result.get("failed"):
-                results[host]["said"] = result["msg"]
-            elif "listen 443" in result.get("msg", ""):
-                results[host]["text"] = result["msg"]
-    return results
+    show = {"ansible.builtin.debug": {"msg": text}}
+    found: dict[str, dict[str, str]] = {name: {} for name in VALUES}
+    for task, host, result in results(directory, hosts, [rules, show]):
+        if "msg" in result and "Refuse values" in task and result.get("failed"):
+            found[host]["said"] = result["msg"]
+        elif "listen 443" in result.get("msg", ""):
+            found[host]["text"] = result["msg"]
+    return found
 
 
 @pytest.mark.parametrize("name", [name for name, (_variables, words) in VALUES.items() if words])

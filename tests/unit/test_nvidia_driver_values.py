@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from dlhost.adapters.ansible_env import collections_path
 from tests.unit.nvidia_host import NEWEST, RUNNING, host, module, package, with_driver
+from tests.unit.plays import results
 
 OPTIONS = "nvidia_driver_module_options takes modules that begin with nvidia"
 BAD: dict[str, tuple[dict[str, Any], str]] = {
@@ -87,33 +84,17 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
         "ansible.builtin.include_role": {"name": "dlhost.host.nvidia_driver", "tasks_from": "kernel"},
         "when": "'kernel' in __nvidia_driver_look.case",
     }
-    play = {"hosts": "all", "connection": "local", "gather_facts": False, "tasks": [rules, files, kernel]}
     # Where the role's own tasks find them by themselves.
     (directory / "templates").symlink_to(Path(__file__).parents[2] / "roles" / "nvidia_driver" / "templates")
-    (directory / "hosts.json").write_text(json.dumps({"all": {"hosts": hosts}}))
-    (directory / "play.json").write_text(json.dumps([play]))
-    done = subprocess.run(
-        [Path(sys.executable).with_name("ansible-playbook"), "--check", "-i", "hosts.json", "play.json"],
-        cwd=directory,
-        capture_output=True,
-        text=True,
-        check=False,
-        env={
-            **os.environ,
-            "ANSIBLE_COLLECTIONS_PATH": str(collections_path()),
-            "ANSIBLE_STDOUT_CALLBACK": "ansible.posix.json",
-        },
-    )
-    results: dict[str, dict[str, Any]] = {name: {"left": []} for name in hosts}
-    for task in json.loads(done.stdout)["plays"][0]["tasks"]:
-        for name, result in task["hosts"].items():
-            if result.get("failed"):
-                results[name]["refused"] = result["msg"]
-            elif isinstance(result.get("msg"), dict):
-                results[name] |= result["msg"]
-            if "dlhost_action_needed" in result:
-                results[name]["left"].append(result["dlhost_action_needed"])
-    return results
+    found: dict[str, dict[str, Any]] = {name: {"left": []} for name in hosts}
+    for _task, name, result in results(directory, hosts, [rules, files, kernel], "--check"):
+        if result.get("failed"):
+            found[name]["refused"] = result["msg"]
+        elif isinstance(result.get("msg"), dict):
+            found[name] |= result["msg"]
+        if "dlhost_action_needed" in result:
+            found[name]["left"].append(result["dlhost_action_needed"])
+    return found
 
 
 def _variables(**values: Any) -> dict[str, Any]:

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from dlhost.adapters.ansible_env import collections_path
+from tests.unit.plays import results
 
 PEM = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"
 VALUES: dict[str, tuple[dict[str, object], str]] = {
@@ -56,25 +52,10 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str]]
     directory = tmp_path_factory.mktemp("values")
     hosts = {name: variables for name, (variables, _words) in VALUES.items()}
     look = {"ansible.builtin.include_role": {"name": "dlhost.host.system", "tasks_from": "look"}}
-    play = {"hosts": "all", "connection": "local", "gather_facts": False, "tasks": [look]}
-    (directory / "hosts.json").write_text(json.dumps({"all": {"hosts": hosts}}))
-    (directory / "play.json").write_text(json.dumps([play]))
-    done = subprocess.run(
-        [Path(sys.executable).with_name("ansible-playbook"), "-i", "hosts.json", "play.json"],
-        cwd=directory,
-        capture_output=True,
-        text=True,
-        check=False,
-        env={
-            **os.environ,
-            "ANSIBLE_COLLECTIONS_PATH": str(collections_path()),
-            "ANSIBLE_STDOUT_CALLBACK": "ansible.posix.json",
-        },
-    )
     said = dict.fromkeys(VALUES, "")
-    for task in json.loads(done.stdout)["plays"][0]["tasks"]:
-        if "Refuse values" in task["task"]["name"]:
-            said |= {host: result["msg"] for host, result in task["hosts"].items() if result.get("failed")}
+    for task, host, result in results(directory, hosts, [look]):
+        if "Refuse values" in task and result.get("failed"):
+            said[host] = result["msg"]
     return directory, said
 
 
