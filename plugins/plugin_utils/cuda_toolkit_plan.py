@@ -20,14 +20,14 @@ from ansible_collections.dlhost.host.plugins.plugin_utils.cuda_look import (
 ROLE = "cuda_toolkit"
 LINK = "/usr/local/cuda"
 # Never `cuda` or `cuda-12-9`, which bring a driver along, nor an unversioned name, which moves on to the next major
-# release by itself; cuda-runtime-12-9 brings a driver too. The compiler's package brings the libraries to link with.
-NVIDIA_PACKAGES = {"toolkit": "cuda-toolkit-{}", "compiler": "cuda-compiler-{}", "runtime": "cuda-libraries-{}"}
+# release by itself; cuda-runtime-12-9 brings a driver too. cuda-compiler-12-9 alone has not the runtime's headers.
+NVIDIA_PACKAGES = {"toolkit": "cuda-toolkit-{}", "compiler": "cuda-minimal-build-{}", "runtime": "cuda-libraries-{}"}
 DISTRIBUTION_PACKAGE = "nvidia-cuda-toolkit"
 # nvcc has the processor's part of a program compiled by it.
 HOST_COMPILER = "g++"
 # What belongs to one release of NVIDIA's packages, among which are many that the one asked for has brought along.
 RELEASE_PACKAGES = ("cuda-*-{}", "cuda-toolkit-{}-config-common", "lib*-{}", "gds-tools-{}", "nvidia-gds-{}")
-VERSIONED = re.compile(r"cuda-(?:toolkit|compiler|libraries)-(\d+)-(\d+)\Z")
+VERSIONED = re.compile(r"cuda-(?:toolkit|minimal-build|libraries)-(\d+)-(\d+)\Z")
 # The architecture for which a kernel is compiled where there is no card: every release since 10 makes code for it.
 DEFAULT_ARCHITECTURE = "7.5"
 

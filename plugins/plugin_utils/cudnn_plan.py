@@ -19,7 +19,7 @@ EARLIER = re.compile(r"libcudnn[0-8](?:-dev|-samples)?\Z")
 FETCHED = "nvidia-cudnn"
 OF_MAJOR = re.compile(r"libcudnn9.*-cuda-(\d+)\Z")
 RUNTIME = re.compile(r"libcudnn9-cuda-(\d+)\Z")
-TOOLKIT = re.compile(r"cuda-(?:toolkit|compiler|libraries|cudart)-(\d+)-\d+\Z")
+TOOLKIT = re.compile(r"cuda-(?:toolkit|minimal-build|compiler|libraries|cudart)-(\d+)-\d+\Z")
 
 
 @dataclasses.dataclass(frozen=True)

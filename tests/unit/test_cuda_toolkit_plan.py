@@ -130,7 +130,7 @@ def test_it_is_accepted(planned: Any, seen: Any, settings: Any, pairs: Any) -> N
     [
         ({}, ["cuda-toolkit-12-9", "g++"]),
         ({"versions": ["12.9", "13.0"]}, ["cuda-toolkit-12-9", "cuda-toolkit-13-0", "g++"]),
-        ({"packages": "compiler"}, ["cuda-compiler-12-9", "g++"]),
+        ({"packages": "compiler"}, ["cuda-minimal-build-12-9", "g++"]),
         ({"packages": "runtime"}, ["cuda-libraries-12-9"]),
         ({"source": "distro", "versions": ["11.8"]}, ["nvidia-cuda-toolkit"]),
         ({"source": "distro", "versions": ["11.8"], "packages": "compiler"}, ["nvidia-cuda-toolkit"]),
