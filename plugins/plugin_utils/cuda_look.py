@@ -8,6 +8,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ansible_collections.dlhost.host.plugins.plugin_utils.nvidia_driver_plan import BIND_ELSEWHERE
+
 # What no transaction of these roles may change: a driver. libnvidia-ml-dev is a header of the toolkit's.
 DRIVER_PACKAGES = (
     "cuda-drivers*",
@@ -74,9 +76,14 @@ class Alternatives:
         )
 
 
+def own_gpus(facts: Mapping[str, Any] | None) -> list[Mapping[str, Any]]:
+    """The GPUs that the host itself computes with; those that virtual machines have are not its own."""
+    return [gpu for gpu in (facts or {}).get("gpus", []) if gpu["bound_driver"] != BIND_ELSEWHERE]
+
+
 def computing(facts: Mapping[str, Any] | None) -> dict[str, Any]:
     """How many GPUs should compute, and why none can; whether the driver runs is another role's promise."""
-    gpus = len(facts["gpus"]) if facts else 0
+    gpus = len(own_gpus(facts))
     runs = bool(facts and facts["module"]["loaded"])
     why = "no NVIDIA driver runs on the host, so no GPU can compute" if gpus else "the host has no NVIDIA GPU"
     return {"computing_gpus": gpus if runs else 0, "cannot_compute": "" if gpus and runs else why}

@@ -15,6 +15,7 @@ from ansible_collections.dlhost.host.plugins.plugin_utils.cuda_look import (
     Alternatives,
     Look,
     computing,
+    own_gpus,
 )
 
 ROLE = "cuda_toolkit"
@@ -66,7 +67,7 @@ def plan(
     default = (settings.default or max(wanted, key=numbers)) if settings.from_nvidia and wanted else ""
     home = f"{LINK}-{default}" if default else ""
     packages = _packages(wanted, settings) if wanted else []
-    cards = [table.card(gpu["device_id"]) for gpu in (facts or {}).get("gpus", [])]
+    cards = [table.card(gpu["device_id"]) for gpu in own_gpus(facts)]
     installed = {name for name, about in (facts or {}).get("packages", {}).items() if about["status"] == "installed"}
     if look.one("host_compiler"):
         installed.add(HOST_COMPILER)

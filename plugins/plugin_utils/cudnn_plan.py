@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ansible_collections.dlhost.host.plugins.plugin_utils.compatibility import Card, Table, numbers
-from ansible_collections.dlhost.host.plugins.plugin_utils.cuda_look import DRIVER_PACKAGES, Look, computing
+from ansible_collections.dlhost.host.plugins.plugin_utils.cuda_look import DRIVER_PACKAGES, Look, computing, own_gpus
 
 ROLE = "cudnn"
 # cuDNN before 9, whose development files have the places of those of 9.
@@ -43,7 +43,7 @@ def plan(
     look = Look.read(pairs)
     majors = sorted(settings.cuda_majors) if settings.state == "present" and facts else []
     default = settings.default or (majors or [0])[-1]
-    cards = [table.card(gpu["device_id"]) for gpu in (facts or {}).get("gpus", [])]
+    cards = [table.card(gpu["device_id"]) for gpu in own_gpus(facts)]
     refusal = _refusal(facts, look, settings, cards, table, majors) if facts and majors else ""
     packages = [name for major in majors for name in _packages(table, major, settings)] if not refusal else []
     known = (facts or {}).get("packages", {})

@@ -28,7 +28,7 @@ def facts(*cards: str, driver: str = "", platform: str = "debian-12", held: bool
         "platform": platform,
         "distribution": distribution,
         "version": version,
-        "gpus": [{"device_id": card} for card in cards],
+        "gpus": [{"device_id": card, "bound_driver": ""} for card in cards],
         "module": {"loaded": driver},
         "user_space": driver,
         "dpkg_was_cut": False,

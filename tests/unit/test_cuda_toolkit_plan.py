@@ -222,3 +222,10 @@ def test_what_verify_computes(planned: Any, seen: Any, architectures: list[str],
     assert plan["compilers"] == {"12.9": "/usr/local/cuda-12.9/bin/nvcc"}
     assert planned(seen, packages="runtime")["compilers"] == {}
     assert planned(seen, source="distro", versions=["11.8"])["compilers"] == {"11.8": "/usr/bin/nvcc"}
+
+
+def test_a_gpu_of_a_virtual_machine_computes_nothing_here(planned: Any) -> None:
+    seen = facts(PASCAL, PASCAL, driver="580.95.05")
+    seen["gpus"][0]["bound_driver"] = "vfio-pci"
+
+    assert planned(seen)["computing_gpus"] == 1
