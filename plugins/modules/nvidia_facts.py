@@ -111,7 +111,9 @@ nvidia:
       description: C(key) that DKMS signs with, and whether it is C(enrolled), or C(pending) until the next boot.
       type: dict
     users:
-      description: Processes that hold a GPU, as C(pid), C(command), C(user); the persistence daemon is not among them.
+      description:
+        - Processes that hold a GPU, by NVIDIA's driver or as a display by any, as C(pid), C(command), C(user). The
+          persistence daemon is not among them.
       type: list
       elements: dict
     dpkg_was_cut:

@@ -47,7 +47,9 @@ for release in $installed; do echo "$release"; done | sort -V | each kernel
 # The kernel reads modprobe.d(5) from there before it sees the disk.
 written=/etc/modprobe.d/dlhost-nouveau.conf
 if [ -e "$written" ]; then
-  find /boot -maxdepth 1 -name 'initrd.img-*' ! -newer "$written" 2>/dev/null | sed 's|.*/initrd.img-||' | each stale_initramfs
+  # Others there are copies: dkms's .old-dkms, update-initramfs's .bak, and those of kernels that are gone.
+  for release in $installed; do find "/boot/initrd.img-$release" ! -newer "$written" 2>/dev/null; done |
+    sed 's|.*/initrd.img-||' | each stale_initramfs
 fi
 
 first_line_of /proc/driver/nvidia/version | each loaded
@@ -111,10 +113,17 @@ for key in /var/lib/shim-signed/mok/MOK.der /var/lib/dkms/mok.pub; do
   break
 done
 
-holders=$(find /proc/[0-9]*/fd -lname '/dev/nvidia*' 2>/dev/null | cut -d/ -f3 | sort -un)
+# A desktop on nouveau has no /dev/nvidia* open, but the card's node of the kernel's own.
+set -- -lname '/dev/nvidia*'
+for node in "$sysfs"/class/drm/card[0-9]* "$sysfs"/class/drm/renderD[0-9]*; do
+  [ "$(first_line_of "$node/device/vendor")" != 0x10de ] || set -- "$@" -o -lname "/dev/dri/${node##*/}"
+done
+holders=$(find /proc/[0-9]*/fd \( "$@" \) 2>/dev/null | cut -d/ -f3 | sort -un)
 for pid in $holders; do
   command=$(first_line_of "/proc/$pid/comm")
-  [ "$command" = nvidia-persiste ] || say user "$pid|$command|$(stat -c %U "/proc/$pid" 2>/dev/null)"
+  # The one only keeps the driver awake, the other opens what a session asks it for.
+  case $command in nvidia-persiste|systemd-logind) continue ;; esac
+  say user "$pid|$command|$(stat -c %U "/proc/$pid" 2>/dev/null)"
 done
 
 for place in / /usr /boot /var; do
