@@ -399,8 +399,9 @@ def _module(host: Host, choice: Choice, settings: Settings, packages_due: bool) 
     stale = facts["kernel"]["stale_initramfs"] if kernel_due else []
     enrol = _enrolment(host, choice, lacking) if kernel_due else ""
     load = _load(host, lacking, enrol) if kernel_due and host.cards else ""
-    # Without a module the daemon cannot start.
-    starts = bool(facts["module"]["loaded"]) and kernel_due
+    # Without a module, or with one of another version, the daemon cannot start.
+    package = names.upstream(host.versions.get(choice.wanted.user_space[0], ""))
+    starts = kernel_due and bool(package) and facts["module"]["loaded"] == package
     runs = unit.get("enabled") == "enabled" and (unit.get("active") == "active" or not starts)
     return {
         "kernel_packages": kernel_packages,

@@ -428,12 +428,14 @@ def test_the_persistence_daemon(unit: dict[str, str], loaded: str, due: bool) ->
     facts = with_driver("T4", module={"loaded": loaded}, units={"nvidia-persistenced.service": unit})
 
     assert plan(facts)["persistence_due"] == due
-    assert plan(facts)["persistence_starts"] == bool(loaded)
+    assert plan(facts)["persistence_starts"] == (loaded == "580.95.05")
     assert not plan(facts, persistence=False)["persistence_due"]
 
 
 # Secure Boot
 
+        # It cannot start beside a module of another version.
+        ({"active": "inactive", "enabled": "enabled"}, "570.211.01", False),
 MOK = "/var/lib/dkms/mok.pub"
 SIGNED = {"loaded": "", "loaded_flavour": "", "installed": {RUNNING: module(signed=True)}}
 
