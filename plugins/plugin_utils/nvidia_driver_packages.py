@@ -32,6 +32,8 @@ DRIVER_PART = re.compile(
     r"(?:nvidia-|libnvidia-(?!container)|libcuda1$|libcudadebugger1$|libnvcuvid1$|libnvoptix1$|libxnvctrl|cuda-drivers"
     r"|linux-(?:modules|objects|signatures)-nvidia-|xserver-xorg-video-nvidia|firmware-nvidia-gsp)"
 )
+# What machines with NVSwitch need beside the driver, of its very version: without it none of their GPUs computes.
+COMPANION = re.compile(r"nvidia-(?:fabricmanager|imex)|libnvidia-nscq")
 VERSION = re.compile(r"(?:\d+:)?(\d{3,}(?:\.\d+)+)")
 
 
@@ -116,12 +118,14 @@ def flavour(kernel: str, kernel_packages: Mapping[str, Mapping[str, Any]]) -> st
     kind = "-".join(parts[next((at for at, part in enumerate(parts) if not part[:1].isdigit()), len(parts)) :])
     if not kind:
         return ""
-    endings = [name.removeprefix("linux-image-") for name in there(kernel_packages) if name.startswith("linux-image-")]
+    images = {name: version for name, version in there(kernel_packages).items() if name.startswith("linux-image-")}
+    # Ubuntu's for virtual machines are of the generic kernel too, and there are no modules or headers but its.
+    endings = {name.removeprefix("linux-image-").replace("virtual", "generic", 1): images[name] for name in images}
     following = [ending for ending in endings if ending == kind or ending.startswith(f"{kind}-")]
     series = numbers(kernel)[:2]
 
     def closeness(ending: str) -> tuple[bool, tuple[int, ...]]:
-        version = numbers(kernel_packages[f"linux-image-{ending}"]["version"])
+        version = numbers(endings[ending])
         return version[:2] == series, version
 
     return max(following, key=closeness, default=kind)
@@ -175,6 +179,11 @@ def clashing(versions: Mapping[str, str], new: Wanted, branch: str) -> list[str]
     strangers = parts if any(_is_server(name) != _is_server(new.kernel) for name in kernels) else ()
     kept = {*new.first, *new.driver}
     return [name for name in dict.fromkeys([*kernels, *metas, *others, *strangers]) if name not in kept]
+
+
+def companions(versions: Mapping[str, str], branch: str) -> list[str]:
+    """What is held with a driver of this branch, since it has to stay at its version."""
+    return [name for name in versions if COMPANION.match(name) and branch_of(upstream(versions[name])) == branch]
 
 
 def is_mixed(present: Installed, new: Wanted) -> bool:

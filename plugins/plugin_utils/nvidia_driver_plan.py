@@ -275,7 +275,19 @@ def _refusal_of_the_change(host: Host, choice: Choice, settings: Settings, trans
             f"This host has the driver of another source ({present.kernel}), which cannot be mixed with "
             f"{choice.wanted.kernel}; set nvidia_driver_allow_branch_switch to true to replace it."
         )
-    in_use = host.facts["module"]["loaded"] and host.facts["users"]
+    loaded = host.facts["module"]["loaded"]
+    if host.facts["container"] and loaded and transaction["driver_changes"]:
+        return (
+            f"This container computes with the driver {loaded} of the machine that it runs on, which libraries of "
+            "another version would end; set nvidia_driver_state to absent, and see to the driver on that machine."
+        )
+    bound = [name for name in transaction["replaces"] if names.COMPANION.match(name)]
+    if bound:
+        return (
+            f"{', '.join(bound)} has to be of the driver's version, and would go without a successor; remove it, run "
+            f"again, and install the one for {choice.branch} then."
+        )
+    in_use = loaded and host.facts["users"]
     if transaction["driver_changes"] and in_use and settings.reboot != "force":
         return (
             f"{at_work(host.facts['users'])}, and a driver is not changed under it; run again when that has ended, or "
@@ -328,7 +340,7 @@ def _warnings(host: Host, choice: Choice, settings: Settings) -> list[str]:
 def _transaction(host: Host, choice: Choice, settings: Settings) -> dict[str, Any]:
     versions, wanted = host.versions, choice.wanted
     first = [*wanted.first, *(["mokutil"] if host.secure_boot and not choice.prebuilt else [])]
-    following = _following_the_kernel(host, choice)
+    following = _following_the_kernel(host, choice) + names.companions(versions, choice.branch)
     pinned = [name for name in versions if name.startswith(names.PINNING) and name not in first]
     replaces = names.clashing(versions, wanted, choice.branch)
     missing = [name for name in [*first, *wanted.driver] if name not in versions]
@@ -364,7 +376,8 @@ def _following_the_kernel(host: Host, choice: Choice) -> list[str]:
 
 
 def _of_the_kernel(flavour: str) -> list[str]:
-    return [f"linux-{kind}-{flavour}" for kind in ("image", "headers")]
+    flavours = dict.fromkeys((flavour, flavour.replace("generic", "virtual", 1)))
+    return [f"linux-{kind}-{each}" for each in flavours for kind in ("image", "headers")]
 
 
 # The kernel's side

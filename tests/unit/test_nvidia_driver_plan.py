@@ -206,6 +206,18 @@ def test_ubuntus_kernel_is_held_with_the_module_that_is_made_for_it() -> None:
     assert "linux-image-" in found["blacklist"]
     assert "linux-image-" not in plan(host("T4"))["blacklist"]
 
+    # Ubuntu's images for virtual machines follow the generic kernel by a name of their own.
+    virtual = {**UBUNTU["kernel"], "packages": {"linux-image-virtual": package("6.8.0-85.85")}}
+    found = plan(host("T4", **{**UBUNTU, "kernel": virtual}, packages=PREBUILT), source="distro")
+    assert found["loose"] == ["linux-image-virtual"]
+
+
+def test_what_nvswitch_needs_is_held_with_the_driver() -> None:
+    found = plan(with_driver("H100", packages={"nvidia-fabricmanager-580": package("580.95.05-1")}))
+
+    assert found["loose"] == ["nvidia-fabricmanager-580"]
+    assert found["refusal"] == ""
+
 
 # What is due
 
@@ -422,6 +434,8 @@ def test_in_a_container_nothing_of_a_kernel_is_due() -> None:
         # Ubuntu's, before the role's drop-in.
         ({"active": "active", "enabled": "static"}, "580.95.05", True),
         ({"active": "inactive", "enabled": "enabled"}, "", False),
+        # It cannot start beside a module of another version.
+        ({"active": "inactive", "enabled": "enabled"}, "570.211.01", False),
     ],
 )
 def test_the_persistence_daemon(unit: dict[str, str], loaded: str, due: bool) -> None:
@@ -434,8 +448,6 @@ def test_the_persistence_daemon(unit: dict[str, str], loaded: str, due: bool) ->
 
 # Secure Boot
 
-        # It cannot start beside a module of another version.
-        ({"active": "inactive", "enabled": "enabled"}, "570.211.01", False),
 MOK = "/var/lib/dkms/mok.pub"
 SIGNED = {"loaded": "", "loaded_flavour": "", "installed": {RUNNING: module(signed=True)}}
 
@@ -508,6 +520,12 @@ OLD_KERNEL = {"packages": {name: package(version) for name, version in META.item
         ),
         (with_driver("T4", users=[JOB]), {"kernel_module": "proprietary"}, "is not changed under it"),
         (with_driver("T4", users=[JOB] * 5), {"kernel_module": "proprietary"}, "and 2 more use the GPU"),
+        (host("T4", container=True, module={"loaded": "570.211.01"}), {}, "set nvidia_driver_state to absent"),
+        (
+            with_driver("H100", version="570.211.01", packages={"nvidia-fabricmanager-570": package("570.211.01-1")}),
+            {"allow_branch_switch": True},
+            "nvidia-fabricmanager-570 has to be of the driver's version",
+        ),
         (host("T4", kernel={**FOREIGN_KERNEL, "installed": ["6.18.2"]}), {}, "6.18.2 is none of Debian 12's"),
         (
             host("T4", kernel=OLD_KERNEL, candidates={"linux-headers-amd64": "6.1.180-1"}),
@@ -531,6 +549,7 @@ def test_what_cannot_be_is_refused_in_one_sentence(facts: dict[str, Any], settin
         (with_driver("T4", users=[JOB]), {}),
         (with_driver("T4", users=[JOB], packages={"nvidia-driver-cuda": package("580.95.05-1")}), {}),
         (with_driver("T4", users=[JOB]), {"kernel_module": "proprietary", "reboot": "force"}),
+        (with_driver("T4", container=True), {}),
         (host("T4"), {"branch": "535", "source": "distro", "allow_end_of_life": True}),
         # The headers come with apt's answer, or the module is for the kernel that comes next.
         (host("T4", candidates={"linux-headers-amd64": "1", f"linux-headers-{RUNNING}": "1"}), {}),
