@@ -6,6 +6,7 @@ The interpreters are real; the frameworks are doubles (framework_double.py).
 from __future__ import annotations
 
 import dataclasses
+import functools
 import importlib
 import json
 import os
@@ -19,9 +20,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from dlhost.adapters.ansible_env import collections_path
 from tests.unit.apt_host import PLUGINS
+from tests.unit.nvidia_host import with_driver
+from tests.unit.plays import results
 
 VERSIONS = {"torch": "2.13.0", "tensorflow": "2.20.0", "jax": "0.10.2"}
 EACH = pytest.mark.parametrize("name", VERSIONS)
@@ -36,32 +40,35 @@ def probe(monkeypatch: pytest.MonkeyPatch) -> Any:
     return importlib.import_module(f"{PLUGINS}.modules.framework_probe")
 
 
+def furnish(environment: Path, *names: str, **world: Any) -> str:
+    """Have an environment hold doubles and nothing else; returns its interpreter."""
+    (packages,) = environment.glob("lib/python*/site-packages")
+    shutil.rmtree(packages)
+    packages.mkdir()
+    shutil.copy(DOUBLE, packages)
+    (packages / "framework_double.json").write_text(json.dumps(world))
+    has_plugin = "jax" in names and world.get("cuda", "any")
+    for name in [*names, *(["jax_cuda12_plugin"] if has_plugin else [])]:
+        (packages / f"{name}.py").write_text("import framework_double\nframework_double.stand_in(__name__)\n")
+        about = packages / f"{name}-{VERSIONS.get(name, '1')}.dist-info" / "METADATA"
+        about.parent.mkdir()
+        about.write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {VERSIONS.get(name, '1')}\n")
+    return str(environment / "bin" / "python")
+
+
+def new_environment(parent: Path) -> Path:
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", parent / "it"], check=True)
+    return parent / "it"
+
+
 @pytest.fixture(scope="module")
 def _environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("environment") / "it"
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", path], check=True)
-    return path
+    return new_environment(tmp_path_factory.mktemp("environment"))
 
 
 @pytest.fixture
 def environment(_environment: Path) -> Environment:
-    """Puts doubles into an environment; returns its interpreter."""
-    (packages,) = _environment.glob("lib/python*/site-packages")
-
-    def make(*names: str, **world: Any) -> str:
-        shutil.rmtree(packages)
-        packages.mkdir()
-        shutil.copy(DOUBLE, packages)
-        (packages / "framework_double.json").write_text(json.dumps(world))
-        has_plugin = "jax" in names and world.get("cuda", "any")
-        for name in [*names, *(["jax_cuda12_plugin"] if has_plugin else [])]:
-            (packages / f"{name}.py").write_text("import framework_double\nframework_double.stand_in(__name__)\n")
-            about = packages / f"{name}-{VERSIONS.get(name, '1')}.dist-info" / "METADATA"
-            about.parent.mkdir()
-            about.write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {VERSIONS.get(name, '1')}\n")
-        return str(_environment / "bin" / "python")
-
-    return make
+    return functools.partial(furnish, _environment)
 
 
 def only(found: list[Any]) -> Any:
@@ -191,3 +198,74 @@ def test_nothing_is_left(probe: Any, environment: Environment, tmp_path: Path, m
     assert dataclasses.asdict(only(probe.try_out(interpreter, 1)))["outcome"] == "computes"
     assert sorted(tmp_path.rglob("*")) == before
     assert sorted(Path(interpreter).parents[1].rglob("*")) == packages
+
+
+# What role nvidia_driver's check makes of it
+
+
+@pytest.fixture(scope="module")
+def verdicts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
+    """Case to the check `computes`. The module runs as Ansible runs it, with other interpreters than Ansible's."""
+    directory = tmp_path_factory.mktemp("verdicts")
+    kinds: dict[str, dict[str, Any]] = {
+        "right": {"off": [0, 0]},
+        "wrong": {"off": [0, 1]},
+        "cpu": {"cuda": ""},
+    }
+    of = {}
+    for kind, world in kinds.items():
+        (directory / kind).mkdir()
+        of[kind] = furnish(new_environment(directory / kind), "torch", **world)
+    cases = {
+        "all-right": ([of["right"]], 2),
+        "one-wrong": ([of["right"], of["cpu"], of["wrong"]], 2),
+        "one-for-the-cpu": ([of["right"], of["cpu"]], 2),
+        "all-for-the-cpu": ([of["cpu"]], 2),
+        "no-gpu": ([of["right"]], 0),
+        "missing": (["/nowhere/python"], 2),
+        "none-named": ([], 2),
+    }
+    hosts = {
+        name: {
+            "ansible_python_interpreter": sys.executable,
+            "nvidia_driver_computing_pythons": pythons,
+            "nvidia_driver_source": "nvidia",
+            "nvidia_driver_allow_no_gpu": True,
+            "__nvidia_driver_look": {"nvidia": with_driver(*["T4"] * gpus)},
+        }
+        for name, (pythons, gpus) in cases.items()
+    }
+    role = Path(__file__).parents[2] / "roles" / "nvidia_driver"
+    verify = yaml.safe_load((role / "tasks" / "verify.yml").read_text())
+    (probing,) = (task for task in verify if "dlhost.host.framework_probe" in task)
+    *_others, reporting = verify
+    (check,) = (it for it in reporting["dlhost.host.report_checks"]["checks"] if it["id"] == "computes")
+    tasks = [
+        {"ansible.builtin.import_role": {"name": "dlhost.host.nvidia_driver", "tasks_from": "rules"}},
+        probing,
+        {"dlhost.host.report_checks": {"role": "nvidia_driver", "checks": [check]}},
+    ]
+    return {
+        host: result["dlhost_checks"][0]
+        for _task, host, result in results(directory, hosts, tasks)
+        if "dlhost_checks" in result
+    }
+
+
+@pytest.mark.parametrize(
+    ("case", "result", "reason"),
+    [
+        ("all-right", "pass", ""),
+        ("one-wrong", "fail", "wrong/it/bin/python: torch 2.13.0 GPU 1 NVIDIA H200: wrong numbers"),
+        ("one-for-the-cpu", "skip", "cpu/it/bin/python: torch 2.13.0 is built for the CPU alone"),
+        ("all-for-the-cpu", "skip", "cpu/it/bin/python: torch 2.13.0 is built for the CPU alone"),
+        ("no-gpu", "skip", "no NVIDIA GPU is on the PCI bus"),
+        ("missing", "fail", "/nowhere/python: cannot be run (No such file or directory)"),
+        ("none-named", "skip", "nvidia_driver_computing_pythons is empty"),
+    ],
+)
+def test_only_what_computed_everywhere_passes(
+    verdicts: dict[str, dict[str, Any]], case: str, result: str, reason: str
+) -> None:
+    assert verdicts[case]["result"] == result
+    assert reason in verdicts[case]["reason"]

@@ -12,6 +12,7 @@ from tests.unit.nvidia_host import NEWEST, RUNNING, host, module, package, with_
 from tests.unit.plays import results
 
 OPTIONS = "nvidia_driver_module_options takes modules that begin with nvidia"
+PYTHONS = "nvidia_driver_computing_pythons takes a list of absolute paths, such as /opt/envs/torch/bin/python"
 BAD: dict[str, tuple[dict[str, Any], str]] = {
     "version": ({"branch": "580.95.05"}, "nvidia_driver_branch 580.95.05 is no branch"),
     "word": ({"branch": "latest"}, "nvidia_driver_branch latest is no branch"),
@@ -21,6 +22,13 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "option-of-another": ({"module_options": {"nouveau": {"modeset": 1}}}, OPTIONS),
     "option-name": ({"module_options": {"nvidia": {"a b": 1}}}, OPTIONS),
     "option-value": ({"module_options": {"nvidia": {"a": "1 b=2"}}}, OPTIONS),
+    "python-as-text": (
+        {"computing_pythons": "/opt/envs/torch/bin/python"},
+        f"{PYTHONS}; /opt/envs/torch/bin/python is",
+    ),
+    "python-by-name": ({"computing_pythons": ["/usr/bin/python3", "python"]}, f"{PYTHONS}; python is not like that"),
+    "python-of-a-home": ({"computing_pythons": ["~/env/bin/python"]}, f"{PYTHONS}; ~/env/bin/python is not"),
+    "python-line": ({"computing_pythons": ["/bin/python\n"]}, PYTHONS),
     "option-command": ({"module_options": {"nvidia\ninstall nvidia /bin/sh": {"a": 1}}}, OPTIONS),
 }
 UBUNTU = {"platform": "ubuntu-24.04", "distribution": "ubuntu", "version": "24.04"}
@@ -28,6 +36,7 @@ DEBIANS = {"source": "distro", "branch": "535", "allow_end_of_life": True}
 SEEN: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "plain": (host("T4"), {}),
     "number-and-texts": (host("T4"), {"branch": 580, "hold": "false", "persistence": "no"}),
+    "pythons": (host("T4"), {"computing_pythons": ["/opt/envs/torch/bin/python"]}),
     "options": (host("T4"), {"module_options": {"nvidia": {"NVreg_X": True}, "nvidia-drm": {"modeset": 1}}}),
     "debians-options": (host("T4"), DEBIANS | {"module_options": {"nvidia-drm": {"modeset": 0}}}),
     "ubuntu": (host("T4", **UBUNTU), {}),
