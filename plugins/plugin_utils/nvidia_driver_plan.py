@@ -461,11 +461,14 @@ def _load(host: Host, lacking: Sequence[str], enrol: str) -> str:
         return ""
     if running in lacking or facts["nouveau_loaded"]:
         return "reboot"
-    if not loaded["loaded"]:
-        return "load"
     there = loaded["installed"][running]
     if (loaded["loaded"], loaded["loaded_flavour"]) == (there["version"], there["flavour"]):
         return ""
+    # Of a kernel that was removed under the feet of the running system, modprobe finds nothing any more.
+    if facts["kernel"]["running"] != running:
+        return "reboot"
+    if not loaded["loaded"]:
+        return "load"
     return "reboot" if facts["users"] else "reload"
 
 

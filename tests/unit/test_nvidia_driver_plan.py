@@ -354,6 +354,8 @@ def test_ubuntus_driver_for_desktops_goes_before_the_one_for_servers_comes() -> 
             },
             "reboot",
         ),
+        # The running one was removed from the disk.
+        ({"kernel": {"running": "6.1.0-48-amd64"}, "module": {"loaded": "", "loaded_flavour": ""}}, "reboot"),
         # It would be gone after the boot.
         ({"kernel": {**TWO_KERNELS, "headers": [RUNNING]}, "module": {"loaded": "570.1"}}, ""),
         ({"container": True, "module": {"loaded": "570.1"}}, ""),
