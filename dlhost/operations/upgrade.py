@@ -50,11 +50,16 @@ def upgrade_driver(name: str, branch: str, limit: tuple[str, ...], outside: Outs
     """
     inventory, present = _present(name, limit, outside)
     due = [(host, before) for host, before in present if before != branch]
-    done = [HostUpgrade(host, branch, branch, Outcome.UPGRADED) for host, before in present if before == branch]
     if due:
         _plan(name, branch, due, outside)
+    # Its packages say so; that it works, after a reboot that was left to the user say, only the checks do.
+    done = [
+        _proved(HostUpgrade(host, branch, branch, Outcome.UPGRADED), name, outside)
+        for host, before in present
+        if before == branch
+    ]
     for host, before in due:
-        if done and done[-1].outcome in {Outcome.FAILED, Outcome.BROUGHT_BACK}:
+        if any(other.outcome in {Outcome.FAILED, Outcome.BROUGHT_BACK} for other in done):
             # What went wrong on one host is first to be understood.
             done.append(HostUpgrade(host, before, before, Outcome.NOT_BEGUN))
         else:
@@ -114,18 +119,26 @@ def _upgrade(name: str, branch: str, host: str, before: str, outside: Outside) -
         # Until then nothing can be proved.
         return HostUpgrade(host, before, branch, Outcome.WAITS, left_to_do(applied.finished.report), code)
     if code is ExitCode.DONE:
-        proved = outside.verify(_request("verify", name, branch, [host]))
-        if proved.exit_code is ExitCode.DONE:
-            return HostUpgrade(host, before, branch, Outcome.UPGRADED)
-        reasons, code = _reasons(proved.finished.report), proved.exit_code
-        if code is ExitCode.INTERRUPTED:
-            return HostUpgrade(host, before, branch, Outcome.FAILED, ("its checks were interrupted",), code)
+        result = _proved(HostUpgrade(host, before, branch, Outcome.UPGRADED), name, outside)
+        if result.outcome is Outcome.UPGRADED or result.exit_code is ExitCode.INTERRUPTED:
+            return result
+        reasons, code = result.reasons, result.exit_code
     back = outside.provision(_request("provision", name, before, [host], {CONSENT_TO_OLD: True}))
     if back.exit_code in {ExitCode.DONE, ExitCode.USER_MUST_ACT}:
         reasons = (*reasons, *left_to_do(back.finished.report))
         return HostUpgrade(host, before, before, Outcome.BROUGHT_BACK, reasons, code)
     reasons = (*reasons, f"branch {before} could not be brought back", *_reasons(back.finished.report))
     return HostUpgrade(host, before, branch, Outcome.FAILED, reasons, code)
+
+
+def _proved(upgraded: HostUpgrade, name: str, outside: Outside) -> HostUpgrade:
+    """The host as it is if its checks pass, else as one that failed."""
+    proved = outside.verify(_request("verify", name, upgraded.after, [upgraded.host]))
+    if proved.exit_code is ExitCode.DONE:
+        return upgraded
+    interrupted = proved.exit_code is ExitCode.INTERRUPTED
+    reasons = ("its checks were interrupted",) if interrupted else _reasons(proved.finished.report)
+    return replace(upgraded, outcome=Outcome.FAILED, reasons=reasons, exit_code=proved.exit_code)
 
 
 def _request(

@@ -161,11 +161,17 @@ def test_a_lost_host_is_not_brought_back() -> None:
     assert hosts.runs[-1] == "provision alpha 590"
 
 
-def test_a_host_that_has_the_branch_stays_as_it_is() -> None:
+def test_a_host_that_has_the_branch_stays_as_it_is_and_is_proved() -> None:
     hosts = Hosts(present={"alpha": "590", "beta": "590"})
     write(Path("inventories/rig/group_vars/gpu.yml"), 'nvidia_driver_branch: "590"\n')
     assert hosts.upgrade() == ([("alpha", Outcome.UPGRADED, "590"), ("beta", Outcome.UPGRADED, "590")], DONE)
-    assert hosts.runs == []
+    assert hosts.runs == ["verify alpha 590", "verify beta 590"]
+
+    hosts = Hosts({"verify alpha 590": CHECK_FAILED}, present={"alpha": "590", "beta": "580"})
+    assert hosts.upgrade() == (
+        [("alpha", Outcome.FAILED, "590"), ("beta", Outcome.NOT_BEGUN, "580")],
+        CHECK_FAILED,
+    )
 
 
 def test_the_line_that_names_another_branch_is_shown() -> None:
