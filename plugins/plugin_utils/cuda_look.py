@@ -63,17 +63,12 @@ class Alternatives:
 
     status: str
     value: str
-    choices: Sequence[str]
 
     @classmethod
     def read(cls, lines: Sequence[str]) -> Alternatives:
         fields = [line.partition(": ")[::2] for line in lines]
         first = dict(reversed(fields))
-        return cls(
-            status=first.get("Status", ""),
-            value=first.get("Value", ""),
-            choices=[value for name, value in fields if name == "Alternative"],
-        )
+        return cls(first.get("Status", ""), first.get("Value", ""))
 
 
 def own_gpus(facts: Mapping[str, Any] | None) -> list[Mapping[str, Any]]:
