@@ -109,7 +109,10 @@ def _plan(name: str, branch: str, due: Sequence[tuple[str, str]], outside: Outsi
 
 
 def _upgrade(name: str, branch: str, host: str, before: str, outside: Outside) -> HostUpgrade:
-    applied = outside.provision(_request("provision", name, branch, [host]))
+    try:
+        applied = outside.provision(_request("provision", name, branch, [host]))
+    except RefusedError as error:  # By now something else keeps it; what was done on the hosts before is still told.
+        return HostUpgrade(host, before, before, Outcome.FAILED, (str(error),), ExitCode.REFUSED)
     reasons, code = _reasons(applied.finished.report), applied.exit_code
     if code is ExitCode.INTERRUPTED:
         return HostUpgrade(host, before, branch, Outcome.FAILED, ("interrupted; run it again to finish",), code)

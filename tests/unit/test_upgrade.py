@@ -78,6 +78,8 @@ class Hosts:
         self.runs.append(words)
         self.requests.append(request)
         code = self.ends.get(words, DONE)
+        if code is ExitCode.REFUSED:
+            raise RefusedError("Its disk is full.")
         hosts = tuple(report(host, code) for host in request.hosts)
         record = RunRecord("1", request.operation, "rig", "me", datetime.now(UTC), ())
         ran = RunReport(hosts, check=request.check, complete=True, interrupted=code is ExitCode.INTERRUPTED)
@@ -159,6 +161,15 @@ def test_a_lost_host_is_not_brought_back() -> None:
     hosts = Hosts({"provision alpha 590": ExitCode.UNREACHABLE})
     assert hosts.upgrade(limit=("alpha",)) == ([("alpha", Outcome.FAILED, "590")], ExitCode.UNREACHABLE)
     assert hosts.runs[-1] == "provision alpha 590"
+
+
+def test_what_was_done_is_told_though_another_host_is_refused() -> None:
+    hosts = Hosts({"provision beta 590": ExitCode.REFUSED})
+    assert hosts.upgrade() == (
+        [("alpha", Outcome.UPGRADED, "590"), ("beta", Outcome.FAILED, "580")],
+        ExitCode.REFUSED,
+    )
+    assert hosts.reasons == ["Its disk is full."]
 
 
 def test_a_host_that_has_the_branch_stays_as_it_is_and_is_proved() -> None:
