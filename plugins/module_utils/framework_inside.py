@@ -99,7 +99,6 @@ def _tensorflow() -> Framework:
     tensorflow.config.experimental.enable_tensor_float_32_execution(False)
     # Else a GPU that cannot do it would silently be stood in for by the processor.
     tensorflow.config.set_soft_device_placement(False)
-    build = tensorflow.sysconfig.get_build_info()
     details = tensorflow.config.experimental.get_device_details
     gpus = tensorflow.config.list_physical_devices("GPU")
     with tensorflow.device("CPU:0"):
@@ -110,7 +109,7 @@ def _tensorflow() -> Framework:
             return tensorflow.matmul(a, b).numpy()
 
     return Framework(
-        cuda=build.get("cuda_version", "") if build["is_cuda_build"] else "",
+        cuda=tensorflow.sysconfig.get_build_info().get("cuda_version", ""),
         devices=[(details(gpu).get("device_name", gpu.name), f"GPU:{number}") for number, gpu in enumerate(gpus)],
         product=product,
         processor="CPU:0",
