@@ -446,7 +446,10 @@ def _fits(host: Host, choice: Choice, kernel: str) -> bool:
 
 def _enrolment(host: Host, choice: Choice, lacking: Sequence[str]) -> str:
     """What Secure Boot waits for: `stage` the key, `confirm` what is staged, or nothing. Ubuntu's own are signed."""
-    if not host.secure_boot or choice.prebuilt or host.facts["mok"]["enrolled"] or host.no_cards:
+    module = host.facts["module"]
+    # DKMS can be told of another key; that the kernel has taken the module shows that the firmware trusts it.
+    runs = host.running not in lacking and module["loaded"] == module["installed"][host.running]["version"]
+    if not host.secure_boot or choice.prebuilt or host.facts["mok"]["enrolled"] or host.no_cards or runs:
         return ""
     if host.facts["mok"]["pending"]:
         return "confirm"

@@ -481,6 +481,13 @@ def test_secure_boot_wants_a_signed_module_and_the_tool_that_enrols() -> None:
     assert "/etc/dkms/framework.conf" in found["failure"]
 
 
+def test_a_module_that_runs_is_trusted_whatever_its_key() -> None:
+    signed = {"installed": {RUNNING: module(signed=True)}}
+    found = plan(with_driver("T4", secure_boot="enabled", mok={"key": MOK}, module=signed))
+
+    assert (found["enrol"], found["load"]) == ("", "")
+
+
 def test_ubuntus_own_module_needs_no_key() -> None:
     facts = host(
         "T4",
