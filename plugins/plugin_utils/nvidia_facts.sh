@@ -83,11 +83,22 @@ say user_space "$(
 )"
 if has nvidia-smi; then
   say smi_path "$(command -v nvidia-smi)"
-  # A driver in trouble may never answer, and its client not hear of it.
-  answer=$(timeout -k 5 20 nvidia-smi \
-    --query-gpu=index,uuid,name,pci.bus_id,driver_version,memory.total --format=csv,noheader,nounits </dev/null 2>&1)
-  say smi_status $?
-  printf '%s\n' "$answer" | each smi
+  # Within a driver in trouble it can hang where no signal reaches it; then nobody may wait for it, nor for its pipe.
+  smi=$(mktemp -d)
+  {
+    timeout -k 2 20 nvidia-smi \
+      --query-gpu=index,uuid,name,pci.bus_id,driver_version,memory.total --format=csv,noheader,nounits >"$smi/said" 2>&1
+    echo $? >"$smi/status"
+  } </dev/null >/dev/null 2>&1 &
+  tenths=0
+  until [ -s "$smi/status" ] || [ $tenths -ge 230 ]; do
+    sleep 0.1
+    tenths=$((tenths + 1))
+  done
+  status=$(first_line_of "$smi/status")
+  say smi_status "${status:-124}"
+  each smi <"$smi/said"
+  rm -rf "$smi"
 fi
 if [ -e /usr/bin/nvidia-uninstall ] && ! dpkg-query --search /usr/bin/nvidia-uninstall >/dev/null 2>&1; then
   say runfile /usr/bin/nvidia-uninstall
