@@ -45,10 +45,10 @@ def upgrade_driver(name: str, branch: str, limit: tuple[str, ...], outside: Outs
     """Plan, ask, and then for each host: apply, verify, and bring the old branch back where a check fails.
 
     Raises:
-        UsageError: No such inventory or host, or a host without a driver.
+        UsageError: No such inventory or host, or none with a driver.
         RefusedError: The plan cannot be carried out, or nobody agreed to it; nothing was changed.
     """
-    inventory, present = _present(name, limit, outside)
+    inventory, present, without = _present(name, limit, outside)
     due = [(host, before) for host, before in present if before != branch]
     if due:
         _plan(name, branch, due, outside)
@@ -65,11 +65,12 @@ def upgrade_driver(name: str, branch: str, limit: tuple[str, ...], outside: Outs
         else:
             done.append(_upgrade(name, branch, host, before, outside))
     reached = {host.host for host in done if host.outcome in {Outcome.UPGRADED, Outcome.WAITS}}
+    done += [HostUpgrade(host, "", "", Outcome.NOT_BEGUN, ("no driver is installed yet",)) for host in without]
     return Upgrade(branch, tuple(done), tuple(_advice(inventory, branch, reached)))
 
 
-def _present(name: str, limit: tuple[str, ...], outside: Outside) -> tuple[Inventory, list[tuple[str, str]]]:
-    """The inventory, and the hosts that role nvidia_driver keeps, with the branches that they have now."""
+def _present(name: str, limit: tuple[str, ...], outside: Outside) -> tuple[Inventory, list[tuple[str, str]], list[str]]:
+    """The inventory, the hosts with a driver and its branch, and those that are to have one and have none yet."""
     location = inventory_source.find(name)
     inventory = inventory_source.load(location, inventory_source.vault_password(location, outside.ask), limit)
     driver = next(schema for schema in content.role_schemas() if schema.role == "nvidia_driver")
@@ -82,12 +83,12 @@ def _present(name: str, limit: tuple[str, ...], outside: Outside) -> tuple[Inven
         finally:
             outside.close_connections(hosts, sockets)
     without = [host for host, branch in present if not branch]
-    if without:
+    if len(without) == len(present):
         raise UsageError(
             f"{', '.join(without)}: no driver is installed yet, so there is none to upgrade. "
             f"dlhost provision -i {name} installs one."
         )
-    return inventory, present
+    return inventory, [(host, branch) for host, branch in present if branch], without
 
 
 def _plan(name: str, branch: str, due: Sequence[tuple[str, str]], outside: Outside) -> None:
@@ -127,9 +128,14 @@ def _upgrade(name: str, branch: str, host: str, before: str, outside: Outside) -
             return result
         reasons, code = result.reasons, result.exit_code
     back = outside.provision(_request("provision", name, before, [host], {CONSENT_TO_OLD: True}))
-    if back.exit_code in {ExitCode.DONE, ExitCode.USER_MUST_ACT}:
-        reasons = (*reasons, *left_to_do(back.finished.report))
-        return HostUpgrade(host, before, before, Outcome.BROUGHT_BACK, reasons, code)
+    brought_back = HostUpgrade(host, before, before, Outcome.BROUGHT_BACK, reasons, code)
+    if back.exit_code is ExitCode.USER_MUST_ACT:
+        return replace(brought_back, reasons=(*reasons, *left_to_do(back.finished.report)))
+    if back.exit_code is ExitCode.DONE:
+        proved = _proved(brought_back, name, outside)
+        if proved.outcome is Outcome.BROUGHT_BACK:
+            return brought_back
+        return replace(proved, reasons=(*reasons, f"with branch {before} again", *proved.reasons))
     reasons = (*reasons, f"branch {before} could not be brought back", *_reasons(back.finished.report))
     return HostUpgrade(host, before, branch, Outcome.FAILED, reasons, code)
 

@@ -24,7 +24,8 @@ STYLES = {
 def tell(console: Console, result: Upgrade) -> None:
     """Each host with its branches, what went wrong, and what is left to the user."""
     for host in result.hosts:
-        line = f"{host.host}: {host.outcome}: driver {host.before}"
+        line = f"{host.host}: {host.outcome}"
+        line += f": driver {host.before}" if host.before else ""
         console.print(Text(line if host.before == host.after else f"{line} → {host.after}", STYLES[host.outcome]))
         for reason in host.reasons:
             console.print(Text(f"  {plain(reason)}"))

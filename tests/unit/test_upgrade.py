@@ -132,9 +132,9 @@ def test_a_failed_check_brings_the_old_branch_back_and_stops() -> None:
         [("alpha", Outcome.BROUGHT_BACK, "580"), ("beta", Outcome.NOT_BEGUN, "580")],
         CHECK_FAILED,
     )
-    assert hosts.runs[-1] == "provision alpha 580"
+    assert hosts.runs[-2:] == ["provision alpha 580", "verify alpha 580"]
     # The way back may lead to a branch that is past its end by now.
-    assert settings(hosts.requests[-1]) == {"nvidia_driver_allow_branch_switch", "nvidia_driver_allow_end_of_life"}
+    assert settings(hosts.requests[-2]) == {"nvidia_driver_allow_branch_switch", "nvidia_driver_allow_end_of_life"}
     assert hosts.reasons == ["alpha: nvidia-smi agrees: it has failed"]
     assert hosts.left_to_do == ()
 
@@ -142,6 +142,18 @@ def test_a_failed_check_brings_the_old_branch_back_and_stops() -> None:
 def test_a_failed_installation_brings_the_old_branch_back() -> None:
     hosts = Hosts({"provision alpha 590": FAILED})
     assert hosts.upgrade(limit=("alpha",)) == ([("alpha", Outcome.BROUGHT_BACK, "580")], FAILED)
+
+
+def test_what_came_back_and_does_not_work_is_no_way_back() -> None:
+    hosts = Hosts({"verify alpha 590": CHECK_FAILED, "verify alpha 580": CHECK_FAILED})
+    assert hosts.upgrade(limit=("alpha",)) == ([("alpha", Outcome.FAILED, "580")], CHECK_FAILED)
+    assert "with branch 580 again" in hosts.reasons
+
+
+def test_a_host_without_a_driver_keeps_nobody_waiting() -> None:
+    hosts = Hosts(present={"alpha": "580"})
+    assert hosts.upgrade()[0] == [("alpha", Outcome.UPGRADED, "590"), ("beta", Outcome.NOT_BEGUN, "")]
+    assert hosts.reasons == ["no driver is installed yet"]
 
 
 def test_a_way_back_that_fails_is_said() -> None:
@@ -204,5 +216,5 @@ def test_what_changes_nothing() -> None:
     assert "apt failed" in refused(Hosts({"plan alpha,beta 590": FAILED}), RefusedError)
     assert "--yes" in refused(Hosts(agrees=None), RefusedError)
     assert refused(Hosts(agrees=False), RefusedError) == "Nothing was changed."
-    assert "beta: no driver is installed yet" in refused(Hosts(present={"alpha": "580"}), UsageError)
+    assert "beta: no driver is installed yet" in refused(Hosts(present={}), UsageError, ["beta"])
     assert "none is in group gpu" in refused(Hosts(), UsageError, ["gamma"])
