@@ -6,6 +6,7 @@ import shutil
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,7 +22,6 @@ from dlhost.values.new_inventory import DEMO, NewInventory, Profile
 if TYPE_CHECKING:
     from docker import DockerClient
 
-CONTAINER = "dlhost-demo"
 USER = "demo"
 KEY = ".ssh/id_ed25519"
 # Only a directory with this file in it is ever removed.
@@ -45,7 +45,9 @@ def demo(outside: Outside, say: Callable[[str], None], arguments: tuple[str, ...
     """
     location = _own_location()
     client = container.engine()
-    if location.path.exists() and client.containers.list(filters={"label": f"{container.LABEL}={CONTAINER}"}):
+    if location.path.exists() and client.containers.list(
+        filters={"label": f"{container.LABEL}={container_name(location)}"}
+    ):
         say(f"The demo host is there already; provisioning it again. Inventory: {location.path}")
     else:
         destroy()
@@ -65,12 +67,17 @@ def destroy() -> bool:
         RefusedError: There is no container engine, or an inventory of the user's own has the demo's name.
     """
     location = _own_location()
-    removed = container.remove(container.engine(), CONTAINER)
+    removed = container.remove(container.engine(), container_name(location))
     if location.path.exists():
         vault.password_file(location).unlink(missing_ok=True)
         shutil.rmtree(location.path)
         removed = True
     return removed
+
+
+def container_name(location: Location) -> str:
+    """The name of the demo's container; an engine may serve several people, each with a demo."""
+    return f"dlhost-demo-{sha256(str(location.path).encode()).hexdigest()[:6]}"
 
 
 def _own_location() -> Location:
@@ -92,7 +99,7 @@ def _make(client: DockerClient, location: Location, say: Callable[[str], None]) 
     image = container.image(client)
     with tempfile.TemporaryDirectory() as directory:
         private, public = openssh.new_key(Path(directory) / "key", comment="dlhost demo")
-    host = container.start(client, CONTAINER, image, USER, public, publish=True)
+    host = container.start(client, container_name(location), image, USER, public, publish=True)
     certificates, skipped = container.trusted_by_this_machine()
     for path in skipped:
         say(f"{path} holds no certificate in PEM form; the demo host does without it.")
@@ -109,5 +116,5 @@ def _make(client: DockerClient, location: Location, say: Callable[[str], None]) 
     try:
         write(location, new, host.host_keys, {KEY: private, f"{KEY}.pub": public, MARK: ""})
     except BaseException:
-        container.remove(client, CONTAINER)
+        container.remove(client, container_name(location))
         raise

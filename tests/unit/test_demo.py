@@ -13,6 +13,7 @@ from dlhost.adapters import container, inventory_source, vault
 from dlhost.errors import ExitCode, RefusedError
 from dlhost.operations import demo
 from dlhost.values.checks import Check, CheckResult
+from dlhost.values.inventory import Location
 from dlhost.values.services import Offer, Service
 from tests.unit.world import World, ended, stats, write
 
@@ -53,7 +54,7 @@ def test_a_password_without_the_demos_inventory_is_left(world: World, engine: li
     password = write(vault.password_file(inventory_source.own_location("demo")), "kept\n")
 
     assert world("demo", "--destroy").stdout == "There is no demo host.\n"
-    assert engine == ["dlhost-demo"]
+    assert engine == [demo.container_name(inventory_source.own_location("demo"))]
     assert password.exists()
 
 
@@ -63,7 +64,7 @@ def test_the_demos_own_inventory_is_removed_with_its_password(world: World, engi
     password = write(vault.password_file(location), "gone\n")
 
     assert world("demo", "--destroy").stdout == "The demo host is gone.\n"
-    assert engine == ["dlhost-demo"]
+    assert engine == [demo.container_name(inventory_source.own_location("demo"))]
     assert not location.path.exists()
     assert not password.exists()
 
@@ -157,7 +158,7 @@ def test_the_demos_host_is_told_where_its_front_is(
     location = inventory_source.own_location("demo")
     (loaded,) = inventory_source.load(location, vault.find_password(location, None)).hosts
     assert loaded.front == "https://127.0.0.1:2443"
-    assert engine == ["dlhost-demo"]
+    assert engine == [demo.container_name(inventory_source.own_location("demo"))]
     assert result.stdout.partition("\n\n")[2] == (
         "Open:\n"
         "  portal of demo on demo: https://127.0.0.1:2443/demo/\n"
@@ -169,3 +170,9 @@ def test_the_demos_host_is_told_where_its_front_is(
         "  dlhost demo --destroy\n"
         f"Its inventory: {location.path}\n"
     )
+
+
+def test_two_people_of_one_engine_have_a_demo_each(tmp_path: Path) -> None:
+    mine, yours = (Location("demo", tmp_path / home / "demo") for home in ("mine", "yours"))
+    assert demo.container_name(mine) == demo.container_name(mine)
+    assert demo.container_name(mine) != demo.container_name(yours)
