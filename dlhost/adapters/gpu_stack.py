@@ -12,7 +12,7 @@ from typing import Any
 
 from dlhost.adapters import openssh
 from dlhost.adapters.ansible_env import collections_path
-from dlhost.errors import UnreachableError
+from dlhost.errors import UnreachableError, UsageError
 from dlhost.values.doctor import Advice
 from dlhost.values.inventory import Host
 from dlhost.values.preflight import Contact
@@ -32,6 +32,19 @@ def facts(printed: str) -> dict[str, Any]:
     """What the look printed, as module nvidia_facts documents it."""
     found: dict[str, Any] = _module("nvidia_facts").facts(printed, _module("compatibility").load().card)
     return found
+
+
+def require_branch(branch: str) -> None:
+    """See that the compatibility table has a branch.
+
+    Raises:
+        UsageError: It has not; the branches that are maintained are named.
+    """
+    table = _module("compatibility").load()
+    if table.branch(branch) is None or not branch.isdecimal():
+        today = datetime.now(UTC).date()
+        maintained = [each.name for each in table.branches if each.is_maintained(today)]
+        raise UsageError(f"There is no driver branch {branch}. Maintained are {', '.join(maintained)}.")
 
 
 def driver_branch(host: Host, control_path_dir: Path) -> str:

@@ -45,9 +45,10 @@ def upgrade_driver(name: str, branch: str, limit: tuple[str, ...], outside: Outs
     """Plan, ask, and then for each host: apply, verify, and bring the old branch back where a check fails.
 
     Raises:
-        UsageError: No such inventory or host, or none with a driver.
+        UsageError: No such branch, inventory or host, or no host with a driver.
         RefusedError: The plan cannot be carried out, or nobody agreed to it; nothing was changed.
     """
+    gpu_stack.require_branch(branch)
     inventory, present, without = _present(name, limit, outside)
     due = [(host, before) for host, before in present if before != branch]
     if due:
@@ -85,8 +86,8 @@ def _present(name: str, limit: tuple[str, ...], outside: Outside) -> tuple[Inven
     without = [host for host, branch in present if not branch]
     if len(without) == len(present):
         raise UsageError(
-            f"{', '.join(without)}: no driver is installed yet, so there is none to upgrade. "
-            f"dlhost provision -i {name} installs one."
+            f"{', '.join(without)}: no driver is installed, so there is none to upgrade. "
+            f"dlhost provision -i {name} installs one where there is a GPU."
         )
     return inventory, [(host, branch) for host, branch in present if branch], without
 

@@ -216,5 +216,7 @@ def test_what_changes_nothing() -> None:
     assert "apt failed" in refused(Hosts({"plan alpha,beta 590": FAILED}), RefusedError)
     assert "--yes" in refused(Hosts(agrees=None), RefusedError)
     assert refused(Hosts(agrees=False), RefusedError) == "Nothing was changed."
-    assert "beta: no driver is installed yet" in refused(Hosts(present={}), UsageError, ["beta"])
+    assert "beta: no driver is installed" in refused(Hosts(present={}), UsageError, ["beta"])
+    with pytest.raises(UsageError, match=r"There is no driver branch banana\. Maintained are 580, "):
+        Hosts().upgrade("banana")
     assert "none is in group gpu" in refused(Hosts(), UsageError, ["gamma"])
