@@ -16,6 +16,7 @@ DRIFT_WORDS = {
     RoleStatus.IN_SYNC: "in sync",
     RoleStatus.CHANGED: "drifted",
     RoleStatus.UNDETERMINED: "undetermined",
+    RoleStatus.INTERRUPTED: "interrupted",
     RoleStatus.FAILED: "error",
 }
 

@@ -18,6 +18,7 @@ STYLES = {
     RoleStatus.IN_SYNC: "green",
     RoleStatus.CHANGED: "yellow",
     RoleStatus.UNDETERMINED: "magenta",
+    RoleStatus.INTERRUPTED: "yellow",
     RoleStatus.FAILED: "red",
 }
 CHECK_MARKS = {

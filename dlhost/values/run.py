@@ -115,11 +115,15 @@ Run = Callable[[PlaybookRun, Listener], bool]
 
 
 class RoleStatus(StrEnum):
-    """What a run did to a role on a host, or in check mode would do; `undetermined`: it could not know."""
+    """What a run did to a role on a host, or in check mode would do.
+
+    `undetermined`: it could not know. `interrupted`: the user ended it within the role.
+    """
 
     IN_SYNC = "in sync"
     CHANGED = "changed"
     UNDETERMINED = "undetermined"
+    INTERRUPTED = "interrupted"
     FAILED = "failed"
 
 
@@ -234,8 +238,12 @@ def report(events: Iterable[Event], hosts: Sequence[str], *, check: bool, interr
     events = list(events)
     stats = next((event for event in events if isinstance(event, Stats)), None)
     ended = [event for event in events if isinstance(event, TaskEnded)]
+    # The role that each host was in last.
+    within = {event.host: event.role for event in events if interrupted and isinstance(event, TaskStarted)}
     return RunReport(
-        hosts=tuple(_host(name, [event for event in ended if event.host == name], stats) for name in hosts),
+        hosts=tuple(
+            _host(name, [event for event in ended if event.host == name], stats, within.get(name, "")) for name in hosts
+        ),
         check=check,
         complete=stats is not None,
         interrupted=interrupted,
@@ -243,7 +251,8 @@ def report(events: Iterable[Event], hosts: Sequence[str], *, check: bool, interr
     )
 
 
-def _host(name: str, ended: list[TaskEnded], stats: Stats | None) -> HostReport:
+def _host(name: str, ended: list[TaskEnded], stats: Stats | None, cut: str) -> HostReport:
+    """One host's report; `cut` is the role within which the run was interrupted there, if it was."""
     status = _host_status(name, ended, stats)
     failure = None
     if status in {HostStatus.FAILED, HostStatus.UNREACHABLE}:
@@ -260,7 +269,7 @@ def _host(name: str, ended: list[TaskEnded], stats: Stats | None) -> HostReport:
     return HostReport(
         host=name,
         status=status,
-        roles=tuple(_role(role, [event for event in ended if event.role == role], failure) for role in roles),
+        roles=tuple(_role(role, [event for event in ended if event.role == role], failure, cut) for role in roles),
         checks=tuple(check for event in ended for check in event.checks),
         failure=failure,
         moved_to_port=ports[0] if ports else None,
@@ -279,11 +288,13 @@ def _host_status(name: str, ended: list[TaskEnded], stats: Stats | None) -> Host
     return HostStatus.OK if ended else HostStatus.NOT_REACHED
 
 
-def _role(role: str, ended: list[TaskEnded], failure: Failure | None) -> RoleReport:
+def _role(role: str, ended: list[TaskEnded], failure: Failure | None, cut: str) -> RoleReport:
     changes = tuple(Change(event.task, event.diffs, event.items) for event in ended if event.outcome is Outcome.CHANGED)
     undetermined = tuple(event.undetermined for event in ended if event.undetermined)
     if failure is not None and failure.role == role:
         status = RoleStatus.FAILED
+    elif role == cut:
+        status = RoleStatus.INTERRUPTED
     elif changes:
         status = RoleStatus.CHANGED
     else:

@@ -45,6 +45,18 @@ def test_roles_come_in_the_order_of_the_run_with_their_time() -> None:
     assert host.changed == 1
 
 
+def test_a_role_that_was_cut_is_not_said_to_be_well() -> None:
+    began = (TaskStarted("alpha", "system", "Install"), ended("alpha"), TaskStarted("alpha", "portal", "Look"))
+    within = (*began, ended("alpha", role="portal"), TaskStarted("alpha", "portal", "Write"))
+
+    (host,) = fold(*within, interrupted=True).hosts
+    assert [(role.role, role.status) for role in host.roles] == [
+        ("system", RoleStatus.IN_SYNC),
+        ("portal", RoleStatus.INTERRUPTED),
+    ]
+    assert [role.status for role in fold(*within).hosts[0].roles] == [RoleStatus.IN_SYNC] * 2
+
+
 def test_that_values_are_good_is_no_word_on_a_role() -> None:
     good = ended("alpha", role="portal", rules=True)
     bad = ended("alpha", Outcome.FAILED, role="portal", rules=True, message="a port is no name")
