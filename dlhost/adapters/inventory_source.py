@@ -166,7 +166,7 @@ def _require_known(limit: tuple[str, ...], hosts: list[str], groups: list[str]) 
     for name in limit:
         plain = name.lstrip("!&")
         if not any(character in plain for character in "*?[~:") and plain not in {*hosts, *groups}:
-            raise UsageError(f"--limit names no host or group: {plain}{did_you_mean(plain, [*hosts, *groups]) or '.'}")
+            raise UsageError(f"There is no host or group {plain}{did_you_mean(plain, [*hosts, *groups]) or '.'}")
 
 
 def _connection(name: str, variables: Mapping[str, Any], template: Callable[[Any], Any]) -> Connection:

@@ -546,7 +546,7 @@ USAGE: list[tuple[tuple[str, ...], str]] = [
     (("drift", *RIG, "--skip", "zzz"), r"no role zzz\. Roles: system, ssh_hardening, portal"),
     (("verify", *RIG, "--skip", "system,ssh_hardening,portal"), "leave no role to run"),
     (("verify", *RIG, "--roles", "portal"), "No host gets these roles: none is in group portals, workspace"),
-    (("provision", *RIG, "--limit", "alhpa"), r"--limit names no host or group: alhpa; did you mean alpha\?"),
+    (("provision", *RIG, "--limit", "alhpa"), r"There is no host or group alhpa; did you mean alpha\?"),
     (("provision", *RIG, "--limit", "alpha,!alpha"), "leaves no host"),
     (("provision", *RIG, "--limit", "z*"), "leaves no host"),
     (("provision", *RIG, "-e", "nonsense"), "-e nonsense is neither NAME=VALUE nor @FILE"),
@@ -569,7 +569,7 @@ USAGE: list[tuple[tuple[str, ...], str]] = [
     (("history", "show", "2026", *RIG), "No run of inventory rig begins.*`dlhost history list -i rig`"),
     (("tunnel", *RIG, "--host", "alpha", "-L", "8888"), r"-L 8888 is not of the form \[ADDRESS:\]PORT:HOST:HOSTPORT"),
     (("ssh", *RIG), "Which host. The inventory has alpha, beta"),
-    (("ssh", *RIG, "--host", "gamma"), "--limit names no host|no host gamma"),
+    (("ssh", *RIG, "--host", "gamma"), "There is no host or group gamma"),
 ]
 
 

@@ -735,7 +735,7 @@ def test_no_client_to_reach_any_host_with(clinic: Clinic, monkeypatch: pytest.Mo
     [
         (("--limit", "alpha"), "--limit chooses among the hosts of an inventory: name it with -i."),
         (("-i", "rgi"), "There is no inventory rgi; did you mean rig?"),
-        (("-i", "rig", "--limit", "gamma"), "--limit names no host or group: gamma"),
+        (("-i", "rig", "--limit", "gamma"), "There is no host or group gamma"),
     ],
 )
 def test_what_there_is_not(clinic: Clinic, arguments: tuple[str, ...], sentence: str) -> None:

@@ -293,7 +293,7 @@ def test_one_host_of_several(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> N
     [
         (("--watch", "--json"), "--watch never ends, and --json is one document"),
         (("--watch",), "--watch redraws a terminal, and this output goes elsewhere"),
-        (("--limit", "gamma"), "--limit names no host or group: gamma"),
+        (("--limit", "gamma"), "There is no host or group gamma"),
     ],
 )
 def test_what_cannot_be_shown(
