@@ -8,7 +8,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ansible_collections.dlhost.host.plugins.plugin_utils.nvidia_driver_plan import BIND_ELSEWHERE
+from ansible_collections.dlhost.host.plugins.plugin_utils.nvidia_facts import own_gpus
 
 # What no transaction of these roles may change: a driver. libnvidia-ml-dev is a header of the toolkit's.
 DRIVER_PACKAGES = (
@@ -69,11 +69,6 @@ class Alternatives:
         fields = [line.partition(": ")[::2] for line in lines]
         first = dict(reversed(fields))
         return cls(first.get("Status", ""), first.get("Value", ""))
-
-
-def own_gpus(facts: Mapping[str, Any] | None) -> list[Mapping[str, Any]]:
-    """The GPUs that the host itself computes with; those that virtual machines have are not its own."""
-    return [gpu for gpu in (facts or {}).get("gpus", []) if gpu["bound_driver"] != BIND_ELSEWHERE]
 
 
 def computing(facts: Mapping[str, Any] | None) -> dict[str, Any]:

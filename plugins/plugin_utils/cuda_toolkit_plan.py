@@ -15,8 +15,8 @@ from ansible_collections.dlhost.host.plugins.plugin_utils.cuda_look import (
     Alternatives,
     Look,
     computing,
-    own_gpus,
 )
+from ansible_collections.dlhost.host.plugins.plugin_utils.nvidia_facts import own_gpus
 
 ROLE = "cuda_toolkit"
 LINK = "/usr/local/cuda"

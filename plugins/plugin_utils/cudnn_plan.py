@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ansible_collections.dlhost.host.plugins.plugin_utils.compatibility import Card, Table, numbers
-from ansible_collections.dlhost.host.plugins.plugin_utils.cuda_look import DRIVER_PACKAGES, Look, computing, own_gpus
+from ansible_collections.dlhost.host.plugins.plugin_utils.cuda_look import DRIVER_PACKAGES, Look, computing
+from ansible_collections.dlhost.host.plugins.plugin_utils.nvidia_facts import own_gpus
 
 ROLE = "cudnn"
 # cuDNN before 9, whose development files have the places of those of 9.

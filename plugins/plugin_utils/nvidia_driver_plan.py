@@ -10,6 +10,7 @@ from typing import Any
 
 from ansible_collections.dlhost.host.plugins.plugin_utils import nvidia_driver_packages as names
 from ansible_collections.dlhost.host.plugins.plugin_utils.compatibility import Card, CompatibilityError, Table
+from ansible_collections.dlhost.host.plugins.plugin_utils.nvidia_facts import own_gpus
 
 AUTO = "auto"
 DISTRO, NVIDIA = names.DISTRO, names.NVIDIA
@@ -28,7 +29,6 @@ BLACKLIST = (
 )
 # Ubuntu's own kernel module, its driver and its kernel are of one piece: a newer kernel alone would have no driver.
 KERNEL_BLACKLIST = ("linux-image-", "linux-headers-", "linux-modules-")
-BIND_ELSEWHERE = "vfio-pci"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,7 +61,7 @@ class Host:
 
     @classmethod
     def read(cls, facts: Mapping[str, Any], table: Table) -> Host:
-        own = [gpu for gpu in facts["gpus"] if gpu["bound_driver"] != BIND_ELSEWHERE]
+        own = own_gpus(facts)
         no_cards = "" if own else "no NVIDIA GPU is on the PCI bus"
         if facts["gpus"] and not own:
             no_cards = "every NVIDIA GPU is passed through to virtual machines (vfio-pci)"

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from shlex import quote
 from typing import Any
@@ -24,6 +24,8 @@ ONE_LINE_SOURCE = re.compile(r"deb\s+(?:\[(?P<options>[^]]*)\]\s+)?(?P<uri>\S+)\
 FIELD = re.compile(r"^([^\s:]+):((?:.*)(?:\n[ \t].*)*)", re.MULTILINE)
 SMI_COLUMNS = ("index", "uuid", "name", "pci_bus_id", "driver_version", "memory_total_mib")
 OPEN_LICENSE = "Dual MIT/GPL"
+# The driver of devices that a virtual machine is given.
+BOUND_ELSEWHERE = "vfio-pci"
 
 
 def script(sysfs: str = "/sys", units: Iterable[str] = (), candidates: Iterable[str] = ()) -> str:
@@ -112,6 +114,11 @@ def facts(printed: str, card: Callable[[str, str], Card]) -> dict[str, Any]:
         "units": {unit: _unit(states) for unit, states in rows("unit", 2)},
         "candidates": _candidates(said.get("policy", [])),
     }
+
+
+def own_gpus(found: Mapping[str, Any] | None) -> list[Mapping[str, Any]]:
+    """The GPUs that the host itself computes with; those that virtual machines have are not its own."""
+    return [gpu for gpu in (found or {}).get("gpus", []) if gpu["bound_driver"] != BOUND_ELSEWHERE]
 
 
 def _gpu(address: str, driver: str, card: Card) -> dict[str, Any]:
