@@ -8,10 +8,10 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
+from dlhost.render.documents import SCHEMA_VERSION
 from dlhost.render.plain import plain
 from dlhost.values.upgrade import Outcome, Upgrade
 
-SCHEMA_VERSION = 1
 STYLES = {
     Outcome.UPGRADED: "green",
     Outcome.WAITS: "bold yellow",
@@ -42,7 +42,7 @@ def document(inventory: str, result: Upgrade) -> dict[str, Any]:
         "operation": "upgrade driver",
         "inventory": inventory,
         "branch": result.branch,
-        "exit_code": result.exit_code,
+        "exit_code": int(result.exit_code),
         "hosts": [asdict(host) for host in result.hosts],
         "left_to_do": list(result.left_to_do),
     }
