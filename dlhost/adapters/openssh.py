@@ -26,6 +26,8 @@ AT_ONCE = 20
 UNATTENDED = ("-o", "BatchMode=yes", "-o", f"ConnectTimeout={CONNECT_TIMEOUT_S}")
 # Only forwards, and no less than all that were asked for.
 FORWARDING = ("-N", "-o", "ExitOnForwardFailure=yes")
+# What sshd, or a guard such as fail2ban, does to an address after failed logins, and full ones to everybody.
+TURNED_AWAY = "hangs up before a login, as sshd does for a while after failed ones from here. Try again in some minutes"
 NO_CLIENT = "OpenSSH's client is not installed here. Install it: sudo apt-get install openssh-client"
 
 
@@ -219,19 +221,32 @@ class HostKey:
     fingerprint: str
 
 
-def scan_host_keys(address: str, port: int) -> list[HostKey]:
-    """The keys a host offers, not yet trusted.
+def scan_host_keys(address: str, port: int, known: Sequence[str] = ()) -> list[HostKey]:
+    """The keys a host offers, not yet trusted: one of the kind that ssh likes best, or all where `known` needs them.
+
+    Every kind costs a connection without a login, and sshd refuses an address that makes many of those
+    (PerSourcePenalties in sshd_config(5), on by default since OpenSSH 9.8): so no more are asked for than it takes.
 
     Raises:
         UnreachableError: It does not answer as an SSH server.
     """
-    command = ["ssh-keyscan", "-T", str(CONNECT_TIMEOUT_S), "-p", str(port), address]
+    found = _scanned(address, port, "ed25519")
+    if not found or not {key.fingerprint for key in found}.issuperset(known):
+        found += _scanned(address, port, "ecdsa,rsa")
+    return found
+
+
+def _scanned(address: str, port: int, kinds: str) -> list[HostKey]:
+    command = ["ssh-keyscan", "-T", str(CONNECT_TIMEOUT_S), "-t", kinds, "-p", str(port), address]
     scan = _captured(command)
-    keys = [line.split(maxsplit=1)[1] for line in scan.stdout.splitlines() if line and not line.startswith("#")]
-    if not keys:
+    # It names the server, as a comment, of every one that spoke to it, keys of that kind or not.
+    if "SSH-2.0-" not in scan.stdout + scan.stderr:
+        if "Connection closed" in scan.stderr or "Connection reset" in scan.stderr:
+            raise UnreachableError(f"{address} port {port} {TURNED_AWAY}.")
         raise UnreachableError(
             f"{address} does not answer as an SSH server on port {port}. Is it on, and sshd running?"
         )
+    keys = [line.split(maxsplit=1)[1] for line in scan.stdout.splitlines() if line and not line.startswith("#")]
     return [HostKey(key, _fingerprint(key)) for key in sorted(keys)]
 
 
@@ -333,6 +348,8 @@ def _explain(said: str, connection: Connection) -> tuple[Contact, str]:
             f"does not let {user} log in with your key{offered}. "
             f"Authorise it: ssh-copy-id {port}{user}@{connection.address}"
         )
+    if re.search(r"kex_exchange_identification: .*(?:closed|reset)", said):
+        return Contact.UNREACHABLE, f"{TURNED_AWAY} ({where})"
     return (
         Contact.UNREACHABLE,
         f"cannot be reached at {where}: {_last_line(said) or 'the connection was closed'}",

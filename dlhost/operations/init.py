@@ -42,7 +42,7 @@ def init(new: NewInventory, fingerprints: Sequence[str], confirm: Callable[[str]
         RefusedError: The host's key is not trusted; nothing was written.
     """
     location = require_free(new.name)
-    keys = _trusted(new, openssh.scan_host_keys(new.address, new.port), fingerprints, confirm)
+    keys = _trusted(new, openssh.scan_host_keys(new.address, new.port, fingerprints), fingerprints, confirm)
     begun = write(location, new, [key.key for key in keys])
     failure = openssh.can_log_in(_connection(new, begun.location))
     return Begun(begun.location, begun.vault_password, begun.secrets, _next_steps(new, failure))

@@ -57,6 +57,16 @@ def files(host: Host) -> str:
     )
 
 
+def test_beginning_an_inventory_costs_one_connection_without_a_login(dlhost: Installed, host: Host) -> None:
+    """Many of them in a short time, and sshd turns this address away for a while."""
+    visits = "journalctl --boot --unit ssh | grep -cF '[preauth]' || true"
+    before = int(host.execute(visits))
+
+    begin(dlhost, host)
+
+    assert int(host.execute(visits)) - before == 1
+
+
 def test_a_bare_host_with_two_cards_and_without_python(dlhost: Installed, host: Host) -> None:
     begin(dlhost, host, more=with_gpus(host, GTX_1070, RTX_4090))
     host.execute(f"mv /usr/bin/python3 {HIDDEN}")
@@ -188,7 +198,7 @@ def test_what_a_host_is_doing(dlhost: Installed, host: Host) -> None:
     finally:
         host.execute("rm /usr/local/bin/nvidia-smi")
 
-    assert told.returncode == document["exit_code"] == 0, told.stderr
+    assert told.returncode == document["exit_code"] == 0, told.stdout + told.stderr
     (rig,) = document["hosts"]
     assert rig["cores"] > 0
     assert 0 <= rig["busy_percent"] <= 100

@@ -86,7 +86,9 @@ def test_no_two_are_alike_and_none_shows_its_key() -> None:
 
 
 def test_a_new_inventory_has_one_with_its_key_in_the_vault(tls: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(openssh, "scan_host_keys", lambda _address, _port: [openssh.HostKey("ssh-x A", "SHA256:known")])
+    monkeypatch.setattr(
+        openssh, "scan_host_keys", lambda _address, _port, _known: [openssh.HostKey("ssh-x A", "SHA256:known")]
+    )
     monkeypatch.setattr(openssh, "can_log_in", lambda _connection: "")
 
     result = tls("init", "lab", "--host", "192.0.2.7", "--user", "ada", "--fingerprint", "SHA256:known")

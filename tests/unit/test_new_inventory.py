@@ -24,7 +24,7 @@ INIT = ("init", "lab", "--host", "192.0.2.7", "--user", "ada")
 @pytest.fixture
 def scanned(world: World, monkeypatch: pytest.MonkeyPatch) -> World:
     """A host that answers with one key and lets the user log in."""
-    monkeypatch.setattr(openssh, "scan_host_keys", lambda _address, _port: [KEY])
+    monkeypatch.setattr(openssh, "scan_host_keys", lambda _address, _port, _known: [KEY])
     monkeypatch.setattr(openssh, "can_log_in", lambda _connection: "")
     return world
 
@@ -106,7 +106,7 @@ def test_only_keys_that_were_proved_are_trusted(
     given: tuple[openssh.HostKey, ...],
     trusted: list[openssh.HostKey],
 ) -> None:
-    monkeypatch.setattr(openssh, "scan_host_keys", lambda _address, _port: [ECDSA, KEY, RSA])
+    monkeypatch.setattr(openssh, "scan_host_keys", lambda _address, _port, _known: [ECDSA, KEY, RSA])
     scanned.at_terminal = True
 
     result = scanned(*INIT, *(f"--fingerprint={key.fingerprint}" for key in given), stdin="y\n")

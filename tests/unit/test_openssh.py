@@ -6,8 +6,11 @@ import re
 import shlex
 import socket
 import subprocess
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
@@ -64,7 +67,7 @@ Host key verification failed.
         (
             "kex_exchange_identification: read: Connection reset by peer\r\nConnection reset by 192.0.2.1 port 22\r\n",
             Contact.UNREACHABLE,
-            "Connection reset by 192.0.2.1 port 22$",
+            r"hangs up before a login, .* Try again in some minutes \(192\.0\.2\.1 port 2222\)$",
         ),
         ("", Contact.UNREACHABLE, "cannot be reached at 192.0.2.1 port 2222: the connection was closed$"),
     ],
@@ -228,6 +231,26 @@ def test_a_command_line_has_ansibles_options_in_its_order() -> None:
 def test_no_ssh_server_means_no_host_keys(closed_port: int) -> None:
     with pytest.raises(UnreachableError, match=f"does not answer as an SSH server on port {closed_port}"):
         openssh.scan_host_keys("127.0.0.1", closed_port)
+
+
+@pytest.fixture
+def turned_away() -> Iterator[int]:
+    """A port where everybody is hung up on, as sshd does with an address it has seen too much of."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def hang_up() -> None:
+            with suppress(OSError):
+                while True:
+                    listener.accept()[0].close()
+
+        Thread(target=hang_up, daemon=True).start()
+        yield int(listener.getsockname()[1])
+        listener.shutdown(socket.SHUT_RDWR)
+
+
+def test_an_ssh_server_that_turns_us_away_says_nothing_of_its_keys(turned_away: int) -> None:
+    with pytest.raises(UnreachableError, match=f"127.0.0.1 port {turned_away} hangs up before a login"):
+        openssh.scan_host_keys("127.0.0.1", turned_away)
 
 
 def test_a_new_key_is_a_pair_of_texts_with_a_fingerprint(tmp_path: Path) -> None:
