@@ -80,7 +80,8 @@ nvidia:
       description:
         - C(running), C(newest) and all C(installed) kernels, oldest first, and C(headers), those with headers.
         - C(packages), like the other of this name, has kernels, headers and mokutil; C(stale_initramfs) the kernels
-          whose initramfs is older than dlhost's word on nouveau.
+          whose initramfs is older than dlhost's word on nouveau; C(initramfs_mib) is the size of the largest one and
+          C(boot_free_mib) what is free beside them.
       type: dict
     dkms:
       description: What DKMS says of NVIDIA's modules, as C(module), C(version), C(kernel), C(state).
@@ -119,9 +120,6 @@ nvidia:
     dpkg_was_cut:
       description: Whether an installation was stopped half-way.
       type: bool
-    free_mib:
-      description: Free space in MiB under V(/), V(/usr), V(/boot), V(/var).
-      type: dict
     sources:
       description: apt's sources, as C(file), C(uri), C(suite), C(components), C(signed_by).
       type: list

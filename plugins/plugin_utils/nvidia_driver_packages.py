@@ -34,6 +34,8 @@ DRIVER_PART = re.compile(
 )
 # What machines with NVSwitch need beside the driver, of its very version: without it none of their GPUs computes.
 COMPANION = re.compile(r"nvidia-(?:fabricmanager|imex)|libnvidia-nscq")
+# A version of Ubuntu's own archive: 580.95.05-0ubuntu0.24.04.1; NVIDIA's end in 0ubuntu1.
+OF_UBUNTU = re.compile(r"ubuntu0\.\d\d\.\d\d")
 VERSION = re.compile(r"(?:\d+:)?(\d{3,}(?:\.\d+)+)")
 
 
@@ -58,7 +60,14 @@ class Wanted:
 
 
 def wanted(
-    distribution: str, source: str, branch: str, kernel_module: str, profile: str, flavour: str, prebuilt: bool
+    distribution: str,
+    source: str,
+    branch: str,
+    kernel_module: str,
+    profile: str,
+    flavour: str,
+    prebuilt: bool,
+    for_servers: bool,
 ) -> Wanted:
     """What to install.
 
@@ -70,19 +79,26 @@ def wanted(
         profile: headless or desktop.
         flavour: What the running kernel's packages end in, as amd64 or generic-hwe-24.04; empty for a foreign kernel.
         prebuilt: Whether Ubuntu's own, signed kernel module is taken instead of one that is built here.
+        for_servers: Whether, of Ubuntu's own two lines of packages, those for servers are taken.
     """
-    names = _ubuntu if distribution == "ubuntu" else _debian
-    user_space, kernel = names(source, branch, kernel_module == OPEN, profile == "desktop")
-    if prebuilt:
-        kernel = f"linux-modules-nvidia-{branch}-server{_open(kernel_module == OPEN)}-{flavour}"
+    is_open, is_desktop = kernel_module == OPEN, profile == "desktop"
+    if distribution != "ubuntu":
+        user_space, kernel = _debian(source, is_open, is_desktop)
+    elif source == DISTRO:
+        of = f"-{branch}{'-server' if for_servers else ''}"
+        user_space, kernel = _ubuntus(of, is_open, is_desktop)
+        if prebuilt:
+            kernel = f"linux-modules-nvidia{of}{_open(is_open)}-{flavour}"
+    else:
+        user_space, kernel = _nvidias_for_ubuntu(branch, is_open, is_desktop)
     pinning = [f"{PINNING}{branch}"] if source == NVIDIA else []
     # The package that follows the kernel, so that its updates bring their headers along.
     headers = [f"linux-headers-{flavour}"] if flavour and not prebuilt else []
     return Wanted((*pinning, *headers), tuple(user_space), kernel)
 
 
-def _debian(source: str, branch: str, is_open: bool, desktop: bool) -> tuple[list[str], str]:
-    del branch  # Which one it is, the source or the pinning says.
+def _debian(source: str, is_open: bool, desktop: bool) -> tuple[list[str], str]:
+    """Which branch it is, the source or the pinning says."""
     if source == DISTRO:
         compute = ["libcuda1", "nvidia-smi", "nvidia-persistenced"]
         kernel = "nvidia-open-kernel-dkms" if is_open else "nvidia-kernel-dkms"
@@ -92,16 +108,24 @@ def _debian(source: str, branch: str, is_open: bool, desktop: bool) -> tuple[lis
     return compute + (["nvidia-driver"] if desktop else []), kernel
 
 
-def _ubuntu(source: str, branch: str, is_open: bool, desktop: bool) -> tuple[list[str], str]:
-    number = f"-{branch}" if source == DISTRO or int(branch) <= LAST_NAMED_BRANCH else ""
-    of = f"{number}-server" if source == DISTRO else number
+def _ubuntus(of: str, is_open: bool, desktop: bool) -> tuple[list[str], str]:
+    """`of` is what the names of a branch and line have in them: -580-server."""
     kernel = f"nvidia-dkms{of}{_open(is_open)}"
     if desktop:
         return [f"nvidia-driver{of}{_open(is_open)}"], kernel
-    tools = [f"nvidia-utils{of}", f"nvidia-compute-utils{of}"]
-    if source == DISTRO:
-        return [f"nvidia-headless-no-dkms{of}{_open(is_open)}", *tools], kernel
-    return [f"libnvidia-compute{of}", *tools], kernel
+    return [f"nvidia-headless-no-dkms{of}{_open(is_open)}", *_tools(of)], kernel
+
+
+def _nvidias_for_ubuntu(branch: str, is_open: bool, desktop: bool) -> tuple[list[str], str]:
+    of = f"-{branch}" if int(branch) <= LAST_NAMED_BRANCH else ""
+    kernel = f"nvidia-dkms{of}{_open(is_open)}"
+    if desktop:
+        return [f"nvidia-driver{of}{_open(is_open)}"], kernel
+    return [f"libnvidia-compute{of}", *_tools(of)], kernel
+
+
+def _tools(of: str) -> list[str]:
+    return [f"nvidia-utils{of}", f"nvidia-compute-utils{of}"]
 
 
 def _open(is_open: bool) -> str:
@@ -186,6 +210,20 @@ def companions(versions: Mapping[str, str], branch: str) -> list[str]:
     return [name for name in versions if COMPANION.match(name) and branch_of(upstream(versions[name])) == branch]
 
 
+def is_ubuntus_for_desktops(present: Installed, versions: Mapping[str, str]) -> bool:
+    """Whether the driver is what Ubuntu itself gives a desktop; NVIDIA's packages have the same names."""
+    return not _is_server(present.kernel) and any(
+        OF_UBUNTU.search(version)
+        for name, version in versions.items()
+        if name.startswith(f"nvidia-utils-{present.branch}")
+    )
+
+
+def is_for_a_screen(versions: Mapping[str, str]) -> bool:
+    """Whether the driver that is there is one with everything for a desktop."""
+    return any(re.fullmatch(r"nvidia-driver-\d+(?:-server)?(?:-open)?", name) for name in versions)
+
+
 def is_mixed(present: Installed, new: Wanted) -> bool:
     """Whether one of the two is Ubuntu's for servers and the other is not: files of both are in each other's way."""
     return _is_server(present.kernel) != _is_server(new.kernel)
@@ -197,10 +235,11 @@ def _is_server(name: str) -> bool:
 
 def _follows(name: str, kernel: str) -> bool:
     """Whether the package is the wanted one, or one of those that it brings for each kernel."""
-    return name == kernel or (name.startswith("linux-modules-nvidia-") and _stem(name) == _stem(kernel))
+    return name == kernel or (name.startswith("linux-modules-nvidia-") and stem(name) == stem(kernel))
 
 
-def _stem(name: str) -> str:
+def stem(name: str) -> str:
+    """Of a package with Ubuntu's own kernel module, what comes before the kernel's name."""
     match = re.match(r"linux-modules-nvidia-\d+(?:-server)?(?:-open)?", name)
     return match[0] if match else name
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from ansible_collections.dlhost.host.plugins.plugin_utils import nvidia_driver_packages as names
 from ansible_collections.dlhost.host.plugins.plugin_utils.compatibility import Card, CompatibilityError, Table
-from ansible_collections.dlhost.host.plugins.plugin_utils.nvidia_facts import own_gpus
+from ansible_collections.dlhost.host.plugins.plugin_utils.nvidia_facts import own_gpus, why_no_gpus
 
 AUTO = "auto"
 DISTRO, NVIDIA = names.DISTRO, names.NVIDIA
@@ -61,16 +61,13 @@ class Host:
 
     @classmethod
     def read(cls, facts: Mapping[str, Any], table: Table) -> Host:
-        own = own_gpus(facts)
-        no_cards = "" if own else "no NVIDIA GPU is on the PCI bus"
-        if facts["gpus"] and not own:
-            no_cards = "every NVIDIA GPU is passed through to virtual machines (vfio-pci)"
         no_kernel = ""
         if facts["container"]:
             no_kernel = "a container has no kernel of its own"
         elif not facts["kernel"]["installed"]:
             no_kernel = f"no kernel is installed here, nor the modules of the running one, {facts['kernel']['running']}"
-        return cls(facts, [table.card(gpu["device_id"], gpu["name"]) for gpu in own], no_cards, no_kernel)
+        cards = [table.card(gpu["device_id"], gpu["name"]) for gpu in own_gpus(facts)]
+        return cls(facts, cards, why_no_gpus(facts), no_kernel)
 
     @property
     def title(self) -> str:
@@ -205,10 +202,25 @@ def choose(host: Host, settings: Settings, table: Table) -> Choice:
         kernel_module = stays or next(iter(fitting), "")
     flavour = _flavour(host)
     prebuilt = source == DISTRO and settings.branch in own.prebuilt and bool(flavour) and _is_prebuilt(host, settings)
+    for_servers, profile = True, settings.profile
+    if source == DISTRO and _keeps_its_desktop(host, settings):
+        for_servers, profile = False, "desktop" if names.is_for_a_screen(host.versions) else settings.profile
     chosen = names.wanted(
-        facts["distribution"], source, settings.branch, kernel_module, settings.profile, flavour, prebuilt
+        facts["distribution"], source, settings.branch, kernel_module, profile, flavour, prebuilt, for_servers
     )
     return Choice(settings.branch, source, kernel_module, prebuilt, flavour, chosen)
+
+
+def _keeps_its_desktop(host: Host, settings: Settings) -> bool:
+    """Whether Ubuntu's driver for desktops, which works as well as the one for servers, stays where it is."""
+    present = host.present
+    return (
+        present is not None
+        and present.branch == settings.branch
+        and not settings.allow_branch_switch
+        and host.facts["distribution"] == "ubuntu"
+        and names.is_ubuntus_for_desktops(present, host.versions)
+    )
 
 
 def _is_prebuilt(host: Host, settings: Settings) -> bool:
@@ -227,7 +239,8 @@ def _to_ask_apt(host: Host, settings: Settings) -> list[str]:
     if host.facts["candidates"] or host.no_kernel or (is_there and host.running in builds):
         return []
     flavour = _flavour(host)
-    modules = [f"linux-modules-nvidia-{settings.branch}-server{kind}-{{kernel}}" for kind in ("", "-open")]
+    line = "" if _keeps_its_desktop(host, settings) else "-server"
+    modules = [f"linux-modules-nvidia-{settings.branch}{line}{kind}-{{kernel}}" for kind in ("", "-open")]
     own = modules if host.facts["distribution"] == "ubuntu" else []
     return [f"linux-headers-{flavour}", "linux-headers-{kernel}", *own] if flavour else own
 
@@ -293,7 +306,19 @@ def _refusal_of_the_change(host: Host, choice: Choice, settings: Settings, trans
             f"{at_work(host.facts['users'])}, and a driver is not changed under it; run again when that has ended, or "
             "set nvidia_driver_reboot to force."
         )
-    return _without_headers(host, choice)
+    return _without_headers(host, choice) or _without_room(host, transaction)
+
+
+def _without_room(host: Host, transaction: Mapping[str, Any]) -> str:
+    """Why no initramfs could be written, which a cut one would leave the next boot without."""
+    kernel = host.facts["kernel"]
+    is_due = not host.no_kernel and (transaction["driver_changes"] or kernel["stale_initramfs"])
+    if not is_due or kernel["boot_free_mib"] > kernel["initramfs_mib"]:
+        return ""
+    return (
+        f"/boot has {kernel['boot_free_mib']} MiB free, and a new initramfs takes {kernel['initramfs_mib']} beside the "
+        "old one; remove old kernels with `sudo apt-get autoremove --purge` and run again."
+    )
 
 
 def _without_headers(host: Host, choice: Choice) -> str:
@@ -405,8 +430,7 @@ def _module(host: Host, choice: Choice, settings: Settings, packages_due: bool) 
     lacking = [kernel for kernel in host.kernels if not _fits(host, choice, kernel)] if kernel_due else []
     without_headers = [kernel for kernel in lacking if kernel not in facts["kernel"]["headers"]]
     if choice.prebuilt:
-        stem = f"linux-modules-nvidia-{choice.branch}-server{'-open' if choice.kernel_module == 'open' else ''}"
-        kernel_packages = [f"{stem}-{kernel}" for kernel in lacking]
+        kernel_packages = [f"{names.stem(choice.wanted.kernel)}-{kernel}" for kernel in lacking]
     else:
         kernel_packages = [f"linux-headers-{kernel}" for kernel in without_headers if choice.flavour]
     stale = facts["kernel"]["stale_initramfs"] if kernel_due else []

@@ -88,6 +88,8 @@ def facts(printed: str, card: Callable[[str, str], Card]) -> dict[str, Any]:
             "headers": said.get("headers", []),
             "packages": packages("kernel_package"),
             "stale_initramfs": said.get("stale_initramfs", []),
+            "initramfs_mib": int(one("initramfs_mib") or 0),
+            "boot_free_mib": int(one("boot_free_mib") or 0),
         },
         "dkms": _dkms(said.get("dkms", [])),
         "module": _loaded(one("loaded"))
@@ -109,7 +111,6 @@ def facts(printed: str, card: Callable[[str, str], Card]) -> dict[str, Any]:
             "pending": "already in the enrollment request" in one("mok"),
         },
         "users": [{"pid": int(pid), "command": command, "user": user} for pid, command, user in rows("user", 3)],
-        "free_mib": {place: int(free) for place, free in rows("free_mib", 2) if free},
         "sources": _sources(LINE.findall(printed)),
         "units": {unit: _unit(states) for unit, states in rows("unit", 2)},
         "candidates": _candidates(said.get("policy", [])),
@@ -119,6 +120,15 @@ def facts(printed: str, card: Callable[[str, str], Card]) -> dict[str, Any]:
 def own_gpus(found: Mapping[str, Any] | None) -> list[Mapping[str, Any]]:
     """The GPUs that the host itself computes with; those that virtual machines have are not its own."""
     return [gpu for gpu in (found or {}).get("gpus", []) if gpu["bound_driver"] != BOUND_ELSEWHERE]
+
+
+def why_no_gpus(found: Mapping[str, Any]) -> str:
+    """Why the host has no GPU of its own; empty where it has one."""
+    if own_gpus(found):
+        return ""
+    if found["gpus"]:
+        return "every NVIDIA GPU is passed through to virtual machines (vfio-pci)"
+    return "no NVIDIA GPU is on the PCI bus"
 
 
 def _gpu(address: str, driver: str, card: Card) -> dict[str, Any]:

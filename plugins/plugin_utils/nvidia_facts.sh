@@ -51,6 +51,9 @@ if [ -e "$written" ]; then
   for release in $installed; do find "/boot/initrd.img-$release" ! -newer "$written" 2>/dev/null; done |
     sed 's|.*/initrd.img-||' | each stale_initramfs
 fi
+# A new one is written in full before it takes the old one's place.
+say boot_free_mib "$(df -Pm /boot 2>/dev/null | awk 'NR == 2 { print $4 }')"
+say initramfs_mib "$(du -m /boot/initrd.img-* 2>/dev/null | sort -n | awk 'END { print $1 }')"
 
 first_line_of /proc/driver/nvidia/version | each loaded
 if has modinfo; then
@@ -137,9 +140,6 @@ for pid in $holders; do
   say user "$pid|$command|$(stat -c %U "/proc/$pid" 2>/dev/null)"
 done
 
-for place in / /usr /boot /var; do
-  say free_mib "$place|$(df -Pm "$place" 2>/dev/null | awk 'NR == 2 { print $4 }')"
-done
 for file in /etc/apt/sources.list /etc/apt/sources.list.d/*.list /etc/apt/sources.list.d/*.sources; do
   [ -r "$file" ] || continue
   say source_file "$file"

@@ -11,6 +11,7 @@ from typing import Any
 
 from ansible_collections.dlhost.host.plugins.module_utils import openpgp_keyring
 from ansible_collections.dlhost.host.plugins.plugin_utils.compatibility import CompatibilityError, Platform, Table
+from ansible_collections.dlhost.host.plugins.plugin_utils.nvidia_facts import why_no_gpus
 
 AUTO, DISTRO, NVIDIA, TOOLKITS = "auto", "distro", "nvidia", "toolkits"
 SERVER = "https://developer.download.nvidia.com/compute/cuda/repos"
@@ -120,8 +121,8 @@ def plan(facts: Mapping[str, Any], settings: Settings, table: Table, today: date
     source = settings.source if settings.source != AUTO else _automatic(platform, table, today)
     uses_nvidias = source != DISTRO
     chosen = {"source": DISTRO if source == TOOLKITS else source, "toolkit_source": NVIDIA if uses_nvidias else DISTRO}
-    if not facts["gpus"] and not settings.without_gpu:
-        return _answer(skip="no NVIDIA GPU is on the PCI bus", **chosen)
+    if not settings.without_gpu and (why := why_no_gpus(facts)):
+        return _answer(skip=why, **chosen)
     if uses_nvidias and not settings.url and facts["machine"] not in ARCHITECTURES:
         return _answer(refusal=f"NVIDIA has no packages for {facts['machine']}; set nvidia_repo_source to distro.")
     directory = f"{SERVER}/{platform.repository}/{ARCHITECTURES.get(facts['machine'], '')}"

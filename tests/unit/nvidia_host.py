@@ -39,6 +39,8 @@ BARE: dict[str, Any] = {
         "headers": [],
         "packages": {},
         "stale_initramfs": [],
+        "initramfs_mib": 40,
+        "boot_free_mib": 400,
     },
     "dkms": [],
     "module": {"loaded": "", "loaded_flavour": "", "installed": {}},

@@ -319,19 +319,74 @@ def test_apt_is_told_the_branch_first() -> None:
     assert not plan(with_driver("T4"))["pin_due"]
 
 
-def test_ubuntus_driver_for_desktops_goes_before_the_one_for_servers_comes() -> None:
-    desktops = {
-        "nvidia-driver-580-open": package("580.95.05-0ubuntu0.24.04.1"),
-        "linux-modules-nvidia-580-open-generic": package("6.8.0-85.85+1"),
-    }
-    others = {
-        "nvidia-container-toolkit": package("1.17.8-1"),
-        "nvidia-cuda-toolkit": package("12.0.140~12.0.1-4build4"),
-    }
-    facts = host("T4", **UBUNTU, packages=desktops | others)
+DESKTOPS = {
+    "nvidia-driver-580-open": package("580.95.05-0ubuntu0.24.04.1"),
+    "nvidia-utils-580": package("580.95.05-0ubuntu0.24.04.1"),
+    "linux-modules-nvidia-580-open-generic": package("6.8.0-85.85+1"),
+    f"linux-modules-nvidia-580-open-{NOBLE}": package("6.8.0-85.85+1"),
+}
+OTHERS = {
+    "nvidia-container-toolkit": package("1.17.8-1"),
+    "nvidia-cuda-toolkit": package("12.0.140~12.0.1-4build4"),
+}
 
-    assert "driver of another source (linux-modules-nvidia-580-open-generic)" in plan(facts, source="distro")["refusal"]
-    assert set(plan(facts, source="distro", allow_branch_switch=True)["replaces"]) == set(desktops)
+
+def test_ubuntus_driver_for_desktops_stays() -> None:
+    found = plan(host("T4", **UBUNTU, packages=DESKTOPS | OTHERS), source="distro")
+
+    assert (found["refusal"], found["missing"], found["replaces"], found["prebuilt"]) == ("", [], [], True)
+    assert (found["driver_changes"], found["installs"]) == (False, False)
+    # It is held from then on, with the kernel that it is of one piece with.
+    assert found["loose"] == [
+        "nvidia-driver-580-open",
+        "linux-modules-nvidia-580-open-generic",
+        "linux-image-generic",
+        "linux-headers-generic",
+    ]
+    newer = {"installed": [NOBLE, HWE], "newest": HWE}
+    behind = plan(host("T4", **UBUNTU | {"kernel": UBUNTU["kernel"] | newer}, packages=DESKTOPS), source="distro")
+    assert f"linux-modules-nvidia-580-open-{HWE}" in behind["kernel_packages"]
+
+
+def test_ubuntus_driver_for_desktops_built_by_dkms_stays_too() -> None:
+    built = {
+        "nvidia-driver-580": package("580.95.05-0ubuntu0.24.04.1"),
+        "nvidia-utils-580": package("580.95.05-0ubuntu0.24.04.1"),
+        "nvidia-dkms-580": package("580.95.05-0ubuntu0.24.04.1"),
+        "linux-headers-generic": package("6.8.0-85.85"),
+    }
+    found = plan(host("GTX 1070", **UBUNTU, packages=built), source="distro")
+
+    assert (found["refusal"], found["replaces"], found["prebuilt"]) == ("", [], False)
+    assert found["driver"] == ["nvidia-driver-580=580.*", "nvidia-dkms-580=580.*"]
+
+
+def test_nvidias_own_packages_are_no_driver_of_ubuntus() -> None:
+    nvidias = {name: package("580.95.05-0ubuntu1") for name in ("nvidia-utils-580", "nvidia-dkms-580-open")}
+
+    refusal = plan(host("T4", **UBUNTU, packages=nvidias), source="distro")["refusal"]
+
+    assert "driver of another source (nvidia-dkms-580-open)" in refusal
+
+
+def test_ubuntus_driver_for_desktops_goes_where_the_user_agrees_before_the_one_for_servers_comes() -> None:
+    found = plan(host("T4", **UBUNTU, packages=DESKTOPS | OTHERS), source="distro", allow_branch_switch=True)
+
+    assert set(found["replaces"]) == set(DESKTOPS)
+    assert found["main"] == "nvidia-headless-no-dkms-580-server-open"
+
+
+@pytest.mark.parametrize("facts", [host("T4"), with_driver("T4", kernel={"stale_initramfs": [RUNNING]})])
+def test_an_initramfs_has_room_before_one_is_written(facts: dict[str, Any]) -> None:
+    full = {"boot_free_mib": 40, "initramfs_mib": 78}
+
+    assert (
+        "/boot has 40 MiB free, and a new initramfs takes 78"
+        in plan({**facts, "kernel": facts["kernel"] | full})["refusal"]
+    )
+    assert plan(facts)["refusal"] == ""
+    # Where none is to be written nobody is bothered.
+    assert plan(with_driver("T4", kernel=full))["refusal"] == ""
 
 
 # The kernel's side: loaded, installed, package and libraries do not agree

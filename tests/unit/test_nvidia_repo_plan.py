@@ -44,7 +44,11 @@ def plan(module: Any) -> Any:
     table = importlib.import_module(f"{PLUGINS}.compatibility").load()
 
     def made(
-        platform: str = "debian-12", sources: Any = None, machine: str = "x86_64", gpus: int = 1, **changed: Any
+        platform: str = "debian-12",
+        sources: Any = None,
+        machine: str = "x86_64",
+        gpus: Sequence[str] = ("",),
+        **changed: Any,
     ) -> Any:
         distribution = platform.partition("-")[0]
         settings = {"source": "auto", "url": "", "key": "", "key_fingerprint": "", "take_over": False} | changed
@@ -53,7 +57,7 @@ def plan(module: Any) -> Any:
             "platform": platform,
             "distribution": distribution,
             "machine": machine,
-            "gpus": [{"device_id": "2684"}] * gpus,
+            "gpus": [{"device_id": "2684", "bound_driver": bound} for bound in gpus],
             "sources": (DEBIAN if distribution == "debian" else UBUNTU) if sources is None else sources,
         }
         answer = module.plan(facts, module.Settings(**{"state": "present", **settings}), table, TODAY)
@@ -237,9 +241,11 @@ def test_the_scenario_expects_the_fingerprint_of_the_double() -> None:
 
 
 def test_a_host_without_a_gpu_gets_no_source(plan: Any) -> None:
-    answer = plan(gpus=0)
+    answer = plan(gpus=())
     assert answer["skip"] == "no NVIDIA GPU is on the PCI bus"
     assert (answer["source"], answer["toolkit_source"], answer["files"]) == ("nvidia", "nvidia", [])
-    wanted = plan(gpus=0, without_gpu=True)
+    assert plan(gpus=("vfio-pci",))["skip"].startswith("every NVIDIA GPU is passed through")
+    assert plan(gpus=("vfio-pci", "nouveau"))["skip"] == ""
+    wanted = plan(gpus=(), without_gpu=True)
     assert wanted["skip"] == ""
     assert wanted["by_name"] == plan()["by_name"]
