@@ -89,6 +89,7 @@ def _host(host: HostReport, words: dict[RoleStatus, str]) -> dict[str, Any]:
                 "seconds": round(role.seconds, 3),
                 "changes": [asdict(change) for change in role.changes],
                 "undetermined": list(role.undetermined),
+                "notes": list(role.notes),
             }
             for role in host.roles
         ],

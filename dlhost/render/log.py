@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from dlhost.render import diff
 from dlhost.values.record import RunRecord
-from dlhost.values.run import Event, Notice, Outcome, RunReport, TaskEnded
+from dlhost.values.run import SAYS, Event, Notice, Outcome, RunReport, TaskEnded
 
 
 def text(record: RunRecord, report: RunReport, events: Iterable[Event]) -> str:
@@ -25,7 +25,7 @@ def _lines(report: RunReport, events: Iterable[Event]) -> Iterator[str]:
             yield f"{event.outcome.value:<11} {where}: {event.task}{items} ({event.seconds:.1f} s)"
             for change in event.diffs:
                 yield from (f"    {line}" for line in diff.lines(change))
-            if event.message and event.outcome in {Outcome.FAILED, Outcome.UNREACHABLE}:
+            if event.message and (event.outcome in {Outcome.FAILED, Outcome.UNREACHABLE} or event.action == SAYS):
                 yield from (f"    {line}" for line in event.message.splitlines())
             if event.undetermined:
                 yield f"    undetermined: {event.undetermined}"

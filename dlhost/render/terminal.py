@@ -96,6 +96,7 @@ def _details(role: RoleReport, *, show_diff: bool) -> Iterator[Text | str]:
             yield from _diff(change)
     for reason in role.undetermined:
         yield Text.assemble("? ", reason)
+    yield from role.notes
 
 
 def _diff(change: Change) -> Iterator[Text]:

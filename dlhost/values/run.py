@@ -13,6 +13,9 @@ from dlhost.values.checks import Check, CheckResult
 from dlhost.values.redaction import Redaction
 from dlhost.values.services import Trust, WayIn
 
+# What a role says with this is meant for the user, as what is written of a task that only ran is not.
+SAYS = "ansible.builtin.debug"
+
 
 @dataclass(frozen=True, slots=True)
 class PlaybookRun:
@@ -150,13 +153,14 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class RoleReport:
-    """One role on one host."""
+    """One role on one host; `notes` are sentences of the role's own on what the host gets, or does not get, and why."""
 
     role: str
     status: RoleStatus
     seconds: float = 0.0
     changes: tuple[Change, ...] = ()
     undetermined: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -299,4 +303,5 @@ def _role(role: str, ended: list[TaskEnded], failure: Failure | None, cut: str) 
         status = RoleStatus.CHANGED
     else:
         status = RoleStatus.UNDETERMINED if undetermined else RoleStatus.IN_SYNC
-    return RoleReport(role, status, sum(event.seconds for event in ended), changes, undetermined)
+    notes = tuple(event.message for event in ended if event.action == SAYS and event.outcome is Outcome.OK)
+    return RoleReport(role, status, sum(event.seconds for event in ended), changes, undetermined, notes)

@@ -15,7 +15,7 @@ from rich.text import Text
 from dlhost.render import terminal
 from dlhost.render.progress import Progress
 from dlhost.values.checks import Check, CheckResult
-from dlhost.values.run import Afterwards, Event, FileDiff, Notice, Outcome, RunReport, TaskStarted, report
+from dlhost.values.run import SAYS, Afterwards, Event, FileDiff, Notice, Outcome, RunReport, TaskStarted, report
 from dlhost.values.services import Trust, WayIn
 from tests.unit.world import ended, stats
 
@@ -126,6 +126,14 @@ def test_what_a_host_says_steers_no_terminal() -> None:
     )
 
     assert "\x1b" not in shown(80, lambda console: terminal.drift(console, folded(*events), LOG))
+
+
+def test_what_a_role_says_is_shown_with_it() -> None:
+    report = folded(ended(HOST, action=SAYS, message="This host gets no driver."), stats())
+
+    text = shown(80, lambda console: terminal.recap(console, report, Afterwards(), LOG, show_diff=False))
+
+    assert "  system  ok\n    This host gets no driver.\n" in text
 
 
 def test_markup_of_a_host_is_text() -> None:

@@ -110,6 +110,15 @@ def test_what_a_dry_run_could_not_know_is_neither_change_nor_in_sync() -> None:
     assert (both.status, both.undetermined) == (RoleStatus.CHANGED, ("no package yet",))
 
 
+def test_what_a_role_says_reaches_the_user_and_is_no_change() -> None:
+    sentence = "This host gets no driver: no NVIDIA GPU is on the PCI bus."
+    said = ended("alpha", action="ansible.builtin.debug", message=sentence)
+    skipped = ended("alpha", Outcome.SKIPPED, action="ansible.builtin.debug", message="nothing")
+    (role,) = alpha(said, skipped, ended("alpha", message="of some module's own"), stats()).roles
+
+    assert (role.status, role.notes) == (RoleStatus.IN_SYNC, (sentence,))
+
+
 def test_a_run_without_closing_statistics_is_incomplete_and_keeps_what_ansible_said() -> None:
     found = fold(TaskStarted("alpha", "system", "x"), ended("alpha"), Notice("ERROR! out of memory"))
 
