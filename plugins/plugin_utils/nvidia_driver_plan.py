@@ -313,7 +313,7 @@ def _without_room(host: Host, transaction: Mapping[str, Any]) -> str:
     """Why no initramfs could be written, which a cut one would leave the next boot without."""
     kernel = host.facts["kernel"]
     is_due = not host.no_kernel and (transaction["driver_changes"] or kernel["stale_initramfs"])
-    if not is_due or kernel["boot_free_mib"] > kernel["initramfs_mib"]:
+    if not is_due or kernel["boot_free_mib"] >= kernel["initramfs_mib"]:
         return ""
     return (
         f"/boot has {kernel['boot_free_mib']} MiB free, and a new initramfs takes {kernel['initramfs_mib']} beside the "

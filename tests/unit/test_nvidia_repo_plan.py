@@ -47,7 +47,7 @@ def plan(module: Any) -> Any:
         platform: str = "debian-12",
         sources: Any = None,
         machine: str = "x86_64",
-        gpus: Sequence[str] = ("",),
+        gpus: tuple[str, ...] = ("",),
         **changed: Any,
     ) -> Any:
         distribution = platform.partition("-")[0]
