@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 
@@ -54,8 +55,8 @@ def collections_path() -> Path:
     link = linked / "ansible_collections" / "dlhost" / "host"
     if not link.exists():
         link.parent.mkdir(parents=True, exist_ok=True)
-        link.unlink(missing_ok=True)
-        link.symlink_to(root, target_is_directory=True)
+        with suppress(FileExistsError):  # Another thread, or another dlhost, was faster.
+            link.symlink_to(root, target_is_directory=True)
     return linked
 
 
