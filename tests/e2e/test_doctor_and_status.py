@@ -123,6 +123,15 @@ def test_a_branch_that_does_not_support_the_card(dlhost: Installed, host: Host) 
     assert "driver 580 (proprietary kernel module), CUDA 12." in fits["seen"]
 
 
+def test_a_host_without_a_card_is_told_that_it_gets_no_driver(dlhost: Installed, host: Host) -> None:
+    begin(dlhost, host, "gpu", with_gpus(host))
+
+    told = dlhost.run("provision", "-i", "rig", "--check", "--roles", "nvidia_driver")
+
+    assert told.returncode == 0, told.stdout
+    assert re.search(r"nvidia_driver  ok.*\n    This host gets no driver: no NVIDIA GPU is on the PCI bus", told.stdout)
+
+
 def test_a_port_that_somebody_else_has(dlhost: Installed, host: Host) -> None:
     begin(dlhost, host, "web")
     host.execute("systemd-run --quiet --unit=squatter python3 -m http.server 443")
