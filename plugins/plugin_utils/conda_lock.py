@@ -3,6 +3,7 @@
 
 A declaration is an entry of `conda_environments`. A lock is a YAML file beside the inventory, one per environment, in
 which every package has an address and a checksum; it is read by people as a difference, so one package is one line.
+Its name ends with .txt, for of what lies in an inventory and ends with .yml Ansible makes groups and hosts.
 """
 
 from __future__ import annotations
@@ -142,6 +143,11 @@ class Difference:
 
     def __bool__(self) -> bool:
         return bool(self.added or self.removed or self.changed)
+
+
+def file_name(environment: str, previous: bool = False) -> str:
+    """What the file of its lock is called, or of the lock before that."""
+    return f"{environment}.lock.previous.txt" if previous else f"{environment}.lock.txt"
 
 
 def environments(declarations: object, base: bool = False) -> list[Environment]:

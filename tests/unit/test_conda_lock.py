@@ -64,17 +64,17 @@ PYTHON = {
 def test_a_lock_is_read_as_it_was_written(module: Any) -> None:
     written = lock(package("python", "3.12.1", **PYTHON), package("tzdata", noarch="generic"), pip=pin("numpy"))
     text = module.write(written)
-    assert module.parse(text, "lab.lock.yml") == written
-    assert module.write(module.parse(text, "lab.lock.yml")) == text
+    assert module.parse(text, "lab.lock.txt") == written
+    assert module.write(module.parse(text, "lab.lock.txt")) == text
 
 
 def test_a_lock_without_pip_and_without_packages_is_read_as_it_was_written(module: Any) -> None:
-    assert module.parse(module.write(lock()), "lab.lock.yml") == lock()
+    assert module.parse(module.write(lock()), "lab.lock.txt") == lock()
 
 
 def test_a_version_that_yaml_would_take_for_a_number_stays_a_text(module: Any) -> None:
     written = lock(package("a", "1.10"), virtual_packages={"__glibc": "2.40"})
-    assert module.parse(module.write(written), "lab.lock.yml") == written
+    assert module.parse(module.write(written), "lab.lock.txt") == written
 
 
 def test_another_version_of_a_package_is_one_line_of_the_file(module: Any) -> None:
@@ -82,6 +82,12 @@ def test_another_version_of_a_package_is_one_line_of_the_file(module: Any) -> No
         module.write(lock(package("a"), package("b", version), package("c"))).splitlines() for version in ("1.0", "1.1")
     )
     assert sum(old != new for old, new in zip(before, after, strict=True)) == 1
+
+
+def test_ansible_reads_no_lock_as_a_part_of_the_inventory(module: Any) -> None:
+    from ansible.inventory.manager import IGNORED
+
+    assert all(IGNORED.search(module.file_name("lab", previous).encode()) for previous in (False, True))
 
 
 def edited(text: str, old: str, new: str) -> str:
@@ -106,15 +112,15 @@ DAMAGES: list[Any] = [
 @pytest.mark.parametrize(("old", "new", "sentence"), DAMAGES)
 def test_a_damaged_lock_is_refused_in_one_sentence(module: Any, old: str, new: str, sentence: str) -> None:
     text = edited(module.write(lock(package("a"), package("b"), pip=pin("numpy"))), old, new)
-    with pytest.raises(module.CondaLockError, match=r"^environments/lab\.lock\.yml ") as error:
-        module.parse(text, "environments/lab.lock.yml")
+    with pytest.raises(module.CondaLockError, match=r"^environments/lab\.lock\.txt ") as error:
+        module.parse(text, "environments/lab.lock.txt")
     assert sentence in str(error.value)
     assert str(error.value).count(". ") == 0
 
 
 def test_what_is_no_lock_at_all_is_refused(module: Any) -> None:
     with pytest.raises(module.CondaLockError, match="is no lock of an environment"):
-        module.parse("- a\n", "lab.lock.yml")
+        module.parse("- a\n", "lab.lock.txt")
 
 
 def test_a_difference_has_what_comes_what_goes_and_what_is_another(module: Any) -> None:
