@@ -96,8 +96,8 @@ closed_skipped_because:
 import re
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.dlhost.host.plugins.module_utils.jupyter_host import log_of, run
 from ansible_collections.dlhost.host.plugins.module_utils.jupyter_session import Trust, try_out
+from ansible_collections.dlhost.host.plugins.module_utils.service_host import log_of, run
 
 
 def main() -> None:

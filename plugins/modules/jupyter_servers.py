@@ -179,12 +179,19 @@ due:
 import dataclasses
 import ipaddress
 import os
-import time
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.dlhost.host.plugins.module_utils import owned_files, python_environment
 from ansible_collections.dlhost.host.plugins.module_utils.jupyter_host import (
+    hashes,
+    look_as,
+    make_directories,
+    refusal_of,
+    work_of,
+)
+from ansible_collections.dlhost.host.plugins.module_utils.jupyter_inside import KIND
+from ansible_collections.dlhost.host.plugins.module_utils.service_host import (
     AGAIN,
     UNIT_DIRECTORY,
     Account,
@@ -195,16 +202,12 @@ from ansible_collections.dlhost.host.plugins.module_utils.jupyter_host import (
     find_instances,
     find_listeners,
     find_units,
-    hashes,
     in_the_way,
-    look_as,
-    make_directories,
+    is_newer,
+    make_startable,
     must,
-    refusal_of,
     wait_until_listening,
-    work_of,
 )
-from ansible_collections.dlhost.host.plugins.module_utils.jupyter_inside import KIND
 
 
 @dataclasses.dataclass(frozen=True)
@@ -406,7 +409,7 @@ def make_server(request: dict, environment: Path, password: str) -> Server:
     Raises:
         RefusedError: There is no such account, or no such address.
     """
-    user = account(request["user"])
+    user = account(request["user"], "jupyter_users")
     try:
         address = str(ipaddress.ip_address(request["address"]))
     except ValueError:
@@ -559,15 +562,6 @@ def is_outdated(each: Server, unit: Unit, rewritten: set[Path]) -> bool:
     )
 
 
-def is_newer(path: Path, started: float) -> bool:
-    """Whether something was put in place after that time; a link is asked for itself."""
-    try:
-        # A time to come is one of a clock that has been set back since.
-        return started < path.lstat().st_mtime <= time.time()
-    except FileNotFoundError:
-        return False
-
-
 def work_among(names: list[str], units: dict[str, Unit], templates: dict[str, str]) -> dict[str, list[str]]:
     """Those of the units that work, and at what."""
     found = {name: work_of(units[name], Path(templates[template_of(name)])) for name in names}
@@ -613,17 +607,7 @@ def stop(plan: Plan) -> None:
 def start(plan: Plan) -> list[str]:
     """Enable and start what does not run; returns what has to wait for a port of a server that works on."""
     units = {each.unit: plan.units[each.unit] for each in plan.servers}
-    for unit in units.values():
-        if unit.masked:
-            must("systemctl", "unmask", "--quiet", *(["--runtime"] if "runtime" in unit.masked else []), unit.name)
-    disabled = [name for name, unit in units.items() if not unit.enabled]
-    if disabled:
-        must("systemctl", "enable", "--quiet", *disabled)
-    failed = [name for name, unit in units.items() if unit.failed]
-    if failed:
-        # After too many failures systemd would not even try.
-        must("systemctl", "reset-failed", *failed)
-
+    make_startable(units)
     listeners = find_listeners()
     waiting, starting = [], {}
     for each in plan.servers:

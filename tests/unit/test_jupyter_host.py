@@ -1,4 +1,4 @@
-"""What the host says of accounts, units, ports and processes, from recorded texts; and what a server's end destroys."""
+"""What a server's end destroys, and what is asked with the rights of an account."""
 
 from __future__ import annotations
 
@@ -18,49 +18,17 @@ import pytest
 from dlhost.adapters.ansible_env import collections_path
 from plugins.module_utils import jupyter_account
 
-NAME = "ansible_collections.dlhost.host.plugins.module_utils.jupyter_host"
+PLACE = "ansible_collections.dlhost.host.plugins.module_utils"
 UNIT = "dlhost-jupyter@ada.service"
 GROUP = "0::/docker/0123/system.slice/system-dlhost\\x2djupyter.slice/dlhost-jupyter@ada.service"
-# ss of Debian 12 and 13: in a container, where root sees no process of another user, and on a host of its own.
-LISTENERS = r"""
-LISTEN 0 128 0.0.0.0:22 0.0.0.0:* users:(("sshd",pid=38,fd=3)) ino:1 sk:13 cgroup:/docker/f1b/ssh.service <->
-LISTEN 0 128 127.0.0.1:8888 0.0.0.0:* uid:4711 ino:2 cgroup:/a/dlhost-jupyter@ada.service <->
-LISTEN 0 5 *:9123 *:* users:(("jupyter-lab",pid=99,fd=6)) uid:4711 cgroup:/user.slice/session-3.scope <->
-LISTEN 0 4096 127.0.0.53%lo:53 0.0.0.0:* uid:101 ino:5 sk:1 cgroup:/system.slice/systemd-resolved.service <->
-LISTEN 0 128 [::1]:7000 [::]:* users:(("x",pid=5,fd=7)) ino:3 sk:14 v6only:1 <->
-LISTEN 0 50 [::ffff:127.0.0.1]:4040 *:* users:(("java",pid=6,fd=7)) ino:4 sk:15 cgroup:/user.slice v6only:0 <->
-""".strip()
-UNITS = """\
-Id=dlhost-jupyter@ada.service
-LoadState=loaded
-UnitFileState=enabled
-ActiveState=active
-NeedDaemonReload=yes
-MainPID=99
-ExecMainStartTimestampMonotonic=5000000
-
-Id=dlhost-jupyter@grace.service
-LoadState=masked
-UnitFileState=masked-runtime
-ActiveState=failed
-NeedDaemonReload=no
-MainPID=0
-ExecMainStartTimestampMonotonic=0
-"""
 
 
 @pytest.fixture
 def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """The module, with /proc and /run under tmp_path and commands that print what was recorded."""
+    """The module, with /proc and /run under tmp_path."""
     monkeypatch.syspath_prepend(str(collections_path()))
-    module = importlib.import_module(NAME)
-    texts = {"ss": LISTENERS, "systemctl": UNITS}
-
-    def run(*command: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.CompletedProcess(command, 0, texts[command[0]], "")
-
-    monkeypatch.setattr(module, "run", run)
-    monkeypatch.setattr(module, "PROC", tmp_path / "proc")
+    module = importlib.import_module(f"{PLACE}.jupyter_host")
+    monkeypatch.setattr(importlib.import_module(f"{PLACE}.service_host"), "PROC", tmp_path / "proc")
     monkeypatch.setattr(module, "RUNTIME", tmp_path / "run")
     (tmp_path / "proc").mkdir()
     (tmp_path / "run/dlhost-jupyter-ada").mkdir(parents=True)
@@ -68,51 +36,12 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 def process(host: Any, number: int, command: str, *, session: int = 1, terminal: int = 0, group: str = GROUP) -> None:
-    directory = host.PROC / str(number)
+    directory = host.RUNTIME.parent / "proc" / str(number)
     directory.mkdir()
     (directory / "cgroup").write_text(f"12:cpu:/docker/0123\n{group}\n")
     (directory / "stat").write_text(f"{number} (a (name) S 7 0) S 1 {number} {session} {terminal} -1 0 0\n")
     words = command.replace("/run", str(host.RUNTIME)).split()
     (directory / "cmdline").write_text("".join(f"{word}\0" for word in words))
-
-
-def test_listeners_are_known_by_their_service_where_their_process_is_hidden(host: Any) -> None:
-    listeners = {listener.port: listener for listener in host.find_listeners()}
-    assert listeners[8888].unit == UNIT
-    assert listeners[8888].program == "a program of 4711"
-    assert listeners[22].unit == "ssh.service"
-    assert listeners[22].program == "sshd, process 38 of root"
-    assert listeners[9123].unit == ""
-    assert listeners[9123].program == "jupyter-lab, process 99 of 4711"
-    assert (listeners[53].address, listeners[7000].address) == ("127.0.0.53", "::1")
-
-
-@pytest.mark.parametrize(
-    ("address", "port", "found"),
-    [
-        ("127.0.0.1", 8888, True),
-        ("127.0.0.1", 9123, True),  # Everywhere is here as well.
-        ("0.0.0.0", 8888, True),  # noqa: S104
-        ("127.0.0.1", 7000, False),
-        ("::", 7000, True),
-        ("127.0.0.1", 4040, True),  # As Java writes it.
-        ("127.0.0.1", 8889, False),
-    ],
-)
-def test_who_is_in_the_way_depends_on_both_addresses(host: Any, address: str, port: int, found: bool) -> None:
-    assert bool(host.in_the_way(host.find_listeners(), address, port)) is found
-
-
-def test_units_are_read_as_systemd_has_them(host: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(host.time, "time", lambda: 1000.0)
-    monkeypatch.setattr(host.time, "monotonic", lambda: 105.0)
-    units = host.find_units(["any"])
-    ada, grace = units[UNIT], units["dlhost-jupyter@grace.service"]
-    assert (ada.masked, ada.enabled, ada.active, ada.failed, ada.reload_due) == ("", True, True, False, True)
-    # Started 5 s after boot, which was 100 s ago by a clock that may have been set since.
-    assert ada.started == 900.0
-    assert (grace.masked, grace.enabled, grace.active, grace.failed) == ("masked-runtime", False, False, True)
-    assert host.find_units([]) == {}
 
 
 def server(host: Any, *, name: str = UNIT, active: bool = True) -> Any:
@@ -182,32 +111,12 @@ def test_what_does_not_run_or_has_no_kernels_has_no_work(host: Any, more: dict[s
     assert host.work_of(server(host, **more), Path("/opt")) == []
 
 
-def test_the_last_words_are_the_programs_own(host: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[tuple[str, ...]] = []
-
-    def run(*command: str) -> subprocess.CompletedProcess[str]:
-        asked.append(command)
-        said = "4711\n" if command[0] == "systemctl" else "starting\n[C] Bad config: expected an int\n"
-        return subprocess.CompletedProcess(command, 0, said, "")
-
-    monkeypatch.setattr(host, "run", run)
-    assert host.log_of(UNIT) == ["starting", "[C] Bad config: expected an int"]
-    # What systemd says about a unit bears no invocation of it.
-    assert asked[1][-1] == "_SYSTEMD_INVOCATION_ID=4711"
-
-
 def test_a_trial_says_last_why_it_fails(host: Any) -> None:
     me = host.Account("me", os.getuid(), os.getgid(), "me", "/")
     assert host.refusal_of(["true"], me) == ""
     assert host.refusal_of(["sh", "-c", "echo well >&2; echo 'expected an int' >&2; exit 1"], me) == "expected an int"
     assert host.refusal_of(["false"], me) == "no word"
     assert host.refusal_of(["/nowhere/jupyter-lab"], me) == "FileNotFoundError"
-
-
-@pytest.mark.parametrize(("name", "words"), [("nobody-here", "no such account"), ("root", "root's rights")])
-def test_an_account_that_cannot_have_a_server_is_refused(host: Any, name: str, words: str) -> None:
-    with pytest.raises(host.RefusedError, match=words):
-        host.account(name)
 
 
 # With the rights of an account

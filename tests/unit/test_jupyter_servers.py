@@ -31,7 +31,7 @@ class Host:
     def __init__(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.syspath_prepend(str(collections_path()))
         self.module = importlib.import_module(f"{PLUGINS}.modules.jupyter_servers")
-        self.outside = importlib.import_module(f"{PLUGINS}.module_utils.jupyter_host")
+        self.outside = importlib.import_module(f"{PLUGINS}.module_utils.service_host")
         owned = importlib.import_module(f"{PLUGINS}.module_utils.owned_files")
         self.patch = functools.partial(monkeypatch.setattr, self.module)
         self.path = path
@@ -72,8 +72,9 @@ class Host:
             "refusal_of": lambda trial, _user: self.trials.get(trial[0], ""),
         }.items():
             self.patch(name, function)
+        monkeypatch.setattr(self.outside, "must", self._systemctl)
 
-    def _account(self, name: str) -> Any:
+    def _account(self, name: str, _variable: str) -> Any:
         if name not in ("ada", "grace"):
             raise self.module.RefusedError(f"no {name}")
         home = self.path / "home" / name
