@@ -2,8 +2,8 @@
 """A conda channel of small packages that install and run: make.py DIRECTORY [--python /usr/bin/python3.11].
 
 `python` is a real one: the interpreter and standard library that are named, with what Debian changed for its own
-packages taken back, so that pip parts install into it. Only `conda` and `mamba` are doubles, of what conda-forge alone has.
-Needs Python alone. DIRECTORY is then served by any web server, or named as file://DIRECTORY.
+packages taken back, so that pip parts install into it. Only `conda` and `mamba` are doubles, of what conda-forge alone
+has. Needs Python alone. DIRECTORY is then served by any web server, or named as file://DIRECTORY.
 
     libanswer 1.0 1.1 2.0     compiled; has its directory in it, as C libraries do
     answer 1.0 2.0            noarch python with a command; each for one major release of libanswer
