@@ -1,20 +1,12 @@
-"""A Python environment that holds exactly what a lock says: built in full beside the one in use, then switched to.
-
-`path` is a symbolic link to the environment in use, a directory beside it that is named after what it holds.
-"""
+"""A Python environment that holds exactly what a lock says: built in full beside the one in use, then switched to."""
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import fcntl
-import os
-import re
 import shutil
-import time
-from collections.abc import Iterator
 from pathlib import Path
 
+from ansible_collections.dlhost.host.plugins.module_utils import environment_link as link
 from ansible_collections.dlhost.host.plugins.module_utils import python_environment_record as record
 from ansible_collections.dlhost.host.plugins.module_utils import python_lock
 from ansible_collections.dlhost.host.plugins.module_utils.python_environment_build import (
@@ -22,232 +14,49 @@ from ansible_collections.dlhost.host.plugins.module_utils.python_environment_bui
     build,
     site_packages,
 )
-from ansible_collections.dlhost.host.plugins.module_utils.python_environment_trouble import (
-    PythonEnvironmentError,
-    UnreachableError,
-)
-
-PROC = Path("/proc")
-LOCK_TIMEOUT_S = 300
-LOCK_POLL_S = 1
-# So many damages are named; of the others only how many they are.
-NAMED_DAMAGES = 8
+from ansible_collections.dlhost.host.plugins.module_utils.python_environment_trouble import UnreachableError
 
 
 @dataclasses.dataclass(frozen=True)
-class Plan:
-    """What makes `path` an intact environment of the lock; nothing where there is no reason and no leftover."""
+class Environment:
+    """The environment that `path` is to be, made with `interpreter` from those pins that apply to it."""
 
     path: Path
-    directory: Path  # What path shall point to.
-    digest: str
+    interpreter: Interpreter
     pins: list[python_lock.Pin]
-    build: bool
-    reasons: list[str]
-    leftovers: list[Path]
-    diffs: list[dict[str, str]]
 
-    def result(self) -> dict[str, object]:
-        """As the module returns it."""
-        left = [f"{path} was left by a run that was cut" for path in self.leftovers]
-        return {
-            "changed": bool(self.reasons or left),
-            "path": str(self.path),
-            "python": str(self.directory / "bin" / "python"),
-            "digest": self.digest,
-            "reasons": [*self.reasons, *left],
-            "diff": [*self.diffs, *({"prepared": f"{line}\n"} for line in left)],
-        }
+    def plan(self, thorough: bool) -> link.Plan:
+        """Compare it with what is there; `thorough` reads every file instead of those that look changed.
 
+        Raises:
+            LockError: The lock has nothing for this Python.
+            PythonEnvironmentError: Something else is where the link should be.
+        """
+        markers = self.interpreter.markers
+        holds = python_lock.select(self.pins, markers)
+        digest = python_lock.digest(self._applying, self.interpreter.identity, markers["platform_machine"])
+        return link.plan(link.Wanted(self.path, digest, self.interpreter.identity, holds), thorough)
 
-def plan(path: Path, pins: list[python_lock.Pin], interpreter: Interpreter, thorough: bool) -> Plan:
-    """Compare the environment with the lock; `thorough` reads every file instead of those that look changed.
+    def build(self, plan: link.Plan, options: dict[str, object], lock: int) -> None:
+        """Make it in full in the plan's directory, or leave nothing there but what was fetched.
 
-    Raises:
-        LockError: The lock has nothing for this Python.
-        PythonEnvironmentError: Something else is where the link should be.
-    """
-    wanted = python_lock.select(pins, interpreter.markers)
-    pins = [pin for pin in pins if pin.applies(interpreter.markers)]
-    digest = python_lock.digest(pins, interpreter.identity, interpreter.markers["platform_machine"])
-    current = _current(path)
-    others = [beside for beside in _siblings(path) if beside != current]
-    leftovers = _unused([other for other in others if not (other / record.RECORD).exists()])
-    reasons, diffs = _differences(path, current, digest, interpreter, thorough)
-    directory = current
-    if reasons:
-        before, after = _listing(record.read(current).get("distributions", {}) if current else {}), _listing(wanted)
-        if before != after:
-            diffs.append({"before_header": str(path), "after_header": str(path), "before": before, "after": after})
-        intact = (other for other in others if not _differences(path, other, digest, interpreter, thorough)[0])
-        directory = next(intact, None)
-    if directory and _downloads(path).exists():
-        leftovers.append(_downloads(path))
-    name = _free_name(path, digest, {beside.name for beside in _siblings(path) if beside not in leftovers})
-    return Plan(path, directory or name, digest, pins, directory is None, reasons, leftovers, diffs)
+        Raises:
+            PythonEnvironmentError: It could not be made.
+        """
+        downloads = link.downloads(self.path)
+        try:
+            build(plan.directory, self.interpreter, self._applying, options, downloads, lock)
+            distributions = {pin.name: pin.version for pin in self._applying}
+            site = site_packages(plan.directory, self.interpreter)
+            record.write(plan.directory, plan.digest, self.interpreter.identity, site, distributions)
+        except BaseException as error:
+            shutil.rmtree(plan.directory, ignore_errors=True)
+            if isinstance(error, Exception) and not isinstance(error, UnreachableError):
+                # It may be part of the trouble, or take the room that is missing.
+                shutil.rmtree(downloads, ignore_errors=True)
+            raise
+        shutil.rmtree(downloads)
 
-
-def carry_out(plan: Plan, interpreter: Interpreter, options: dict[str, object], lock: int) -> None:
-    """Clear up, build where needed, then switch. What is in use serves until then, and afterwards as the previous one.
-
-    Raises:
-        PythonEnvironmentError: The build failed; what was in use still is.
-    """
-    try:
-        for leftover in plan.leftovers:
-            shutil.rmtree(leftover)
-        if plan.build:
-            _build(plan, interpreter, options, lock)
-        if plan.reasons:
-            previous = _current(plan.path)
-            _switch(plan.path, plan.directory)
-            for old in _unused([path for path in _siblings(plan.path) if path not in (plan.directory, previous)]):
-                # First the record: what is left of a cut removal is a leftover.
-                (old / record.RECORD).unlink(missing_ok=True)
-                shutil.rmtree(old)
-    except OSError as error:
-        what = error.filename or plan.path
-        raise PythonEnvironmentError(f"{what}: {error.strerror}. What was in use still is; run again.") from None
-
-
-def what_is_there(path: Path) -> list[Path]:
-    """All that path consists of: the link, a new one that was not in place yet, environments, and what was fetched."""
-    links = [link for link in (path, _new_link(path)) if link.is_symlink()]
-    return [*links, *_siblings(path), *([_downloads(path)] if _downloads(path).exists() else [])]
-
-
-def remove(paths: list[Path]) -> None:
-    """Remove them, and the directory they lie in where nothing else does.
-
-    Raises:
-        PythonEnvironmentError: One cannot be removed.
-    """
-    try:
-        for path in paths:
-            if path.is_symlink():
-                path.unlink()
-            else:
-                shutil.rmtree(path)
-    except OSError as error:
-        raise PythonEnvironmentError(f"{error.filename} cannot be removed: {error.strerror}.") from None
-    with contextlib.suppress(OSError):  # Other things may be in it.
-        paths[0].parent.rmdir()
-
-
-@contextlib.contextmanager
-def only_run(directory: Path) -> Iterator[int]:
-    """Keep a second run out of directory, which is made where it is missing; yields the lock.
-
-    Raises:
-        PythonEnvironmentError: Another run took too long, or the directory cannot be made.
-    """
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise PythonEnvironmentError(f"{directory} cannot be made: {error.strerror}.") from None
-    lock = os.open(directory, os.O_RDONLY)
-    try:
-        deadline = time.monotonic() + LOCK_TIMEOUT_S
-        while not _locks(lock):
-            if time.monotonic() >= deadline:
-                raise PythonEnvironmentError(
-                    f"Another run has been at work in {directory} for {LOCK_TIMEOUT_S} s. Run again when it has ended."
-                )
-            time.sleep(LOCK_POLL_S)
-        yield lock
-    finally:
-        os.close(lock)
-
-
-def _locks(lock: int) -> bool:
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
-def _current(path: Path) -> Path | None:
-    """The environment beside path that it points to; none where it is missing or points elsewhere."""
-    if not path.is_symlink():
-        if path.exists():
-            raise PythonEnvironmentError(f"{path} is not dlhost's. Move it away and run again.")
-        return None
-    target = path.parent / path.readlink()
-    return target if target in _siblings(path) else None
-
-
-def _siblings(path: Path) -> list[Path]:
-    ours = re.compile(re.escape(path.name) + r"-[0-9a-f]{12}(-\d+)?")
-    if not path.parent.is_dir():
-        return []
-    return sorted(beside for beside in path.parent.iterdir() if ours.fullmatch(beside.name) and beside.is_dir())
-
-
-def _free_name(path: Path, digest: str, taken: set[str]) -> Path:
-    """What a damaged environment is replaced by has its name with a number."""
-    names = (f"{path.name}-{digest[:12]}{suffix}" for suffix in ("", *(f"-{number}" for number in range(2, 99))))
-    return path.with_name(next(name for name in names if name not in taken))
-
-
-def _downloads(path: Path) -> Path:
-    return path.with_name(f".{path.name}-downloads")
-
-
-def _new_link(path: Path) -> Path:
-    return path.with_name(f".{path.name}-link")
-
-
-def _differences(
-    path: Path, directory: Path | None, digest: str, interpreter: Interpreter, thorough: bool
-) -> tuple[list[str], list[dict[str, str]]]:
-    """Why this is not the intact environment of that digest, and the damages among that as lines of a diff."""
-    if directory is None:
-        return [f"{path} points to no environment" if path.is_symlink() else f"{path} is not there yet"], []
-    known = record.read(directory)
-    if not known:
-        return [f"{directory} has no record of what it holds"], []
-    if known["python"] != interpreter.identity:
-        return [f"Python is {interpreter.identity} now and was {known['python']}"], []
-    if known["digest"] != digest:
-        return ["the lock has changed"], []
-    damages = record.damages(directory, known, thorough)
-    if len(damages) > NAMED_DAMAGES:
-        damages[NAMED_DAMAGES:] = [f"{len(damages) - NAMED_DAMAGES} more"]
-    return damages, [{"prepared": f"{damage}\n"} for damage in damages]
-
-
-def _listing(distributions: dict[str, str]) -> str:
-    return "".join(f"{name}=={version}\n" for name, version in sorted(distributions.items()))
-
-
-def _build(plan: Plan, interpreter: Interpreter, options: dict[str, object], lock: int) -> None:
-    try:
-        build(plan.directory, interpreter, plan.pins, options, _downloads(plan.path), lock)
-        distributions = {pin.name: pin.version for pin in plan.pins}
-        site = site_packages(plan.directory, interpreter)
-        record.write(plan.directory, plan.digest, interpreter.identity, site, distributions)
-    except BaseException as error:
-        shutil.rmtree(plan.directory, ignore_errors=True)
-        if isinstance(error, Exception) and not isinstance(error, UnreachableError):
-            # It may be part of the trouble, or take the room that is missing.
-            shutil.rmtree(_downloads(plan.path), ignore_errors=True)
-        raise
-    shutil.rmtree(_downloads(plan.path))
-
-
-def _switch(path: Path, directory: Path) -> None:
-    link = _new_link(path)
-    link.unlink(missing_ok=True)
-    link.symlink_to(directory.name)
-    link.replace(path)
-
-
-def _unused(directories: list[Path]) -> list[Path]:
-    """Those that no running process was started from or has a library of."""
-    used: set[Path] = set()
-    for process in PROC.glob("[0-9]*") if directories else []:
-        with contextlib.suppress(OSError):  # It has ended.
-            seen = (process / "cmdline").read_bytes() + (process / "maps").read_bytes()
-            used.update(directory for directory in directories if f"{directory}/".encode() in seen)
-    return [directory for directory in directories if directory not in used]
+    @property
+    def _applying(self) -> list[python_lock.Pin]:
+        return [pin for pin in self.pins if pin.applies(self.interpreter.markers)]

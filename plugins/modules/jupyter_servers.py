@@ -182,7 +182,7 @@ import os
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.dlhost.host.plugins.module_utils import owned_files, python_environment
+from ansible_collections.dlhost.host.plugins.module_utils import environment_link, owned_files
 from ansible_collections.dlhost.host.plugins.module_utils.jupyter_host import (
     hashes,
     look_as,
@@ -481,7 +481,7 @@ def make_plan(request: dict, passwords: dict[str, str]) -> Plan:
         problems={each.unit: found for each in servers if (found := problems(each, units[each.unit], listeners))},
         outdated=outdated,
         undeclared=undeclared,
-        environments=[str(path) for path in environments.values() if python_environment.what_is_there(path)],
+        environments=[str(path) for path in environments.values() if environment_link.what_is_there(path)],
         work=work,
         packages=[] if absent else owned_files.missing_packages(request["packages"]),
         foreign_settings=settings,

@@ -123,7 +123,7 @@ import os
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.dlhost.host.plugins.module_utils import python_environment, python_lock
+from ansible_collections.dlhost.host.plugins.module_utils import environment_link, python_environment, python_lock
 from ansible_collections.dlhost.host.plugins.module_utils.python_environment_build import find_interpreter
 from ansible_collections.dlhost.host.plugins.module_utils.python_environment_trouble import PythonEnvironmentError
 
@@ -175,22 +175,23 @@ def converge(request: dict, check: bool) -> dict[str, object]:
             **_result(path, True, []),
             "dlhost_undetermined": f"{path}, because {request['python']} does not run yet",
         }
+    environment = python_environment.Environment(path, interpreter, pins)
     if check:
-        return python_environment.plan(path, pins, interpreter, request["thorough"]).result()
+        return environment.plan(request["thorough"]).result()
     # sudo's umask may be another; everybody reads the environment, and nobody but its owner writes to it.
     os.umask(0o022)
-    with python_environment.only_run(path.parent) as lock:
-        plan = python_environment.plan(path, pins, interpreter, request["thorough"])
-        python_environment.carry_out(plan, interpreter, request["pip_options"], lock)
+    with environment_link.only_run(path.parent) as lock:
+        plan = environment.plan(request["thorough"])
+        environment_link.carry_out(plan, lambda: environment.build(plan, request["pip_options"], lock))
     return plan.result()
 
 
 def remove(request: dict, check: bool) -> dict[str, object]:
     """Remove the link and its environments; returns the module's result."""
     path = Path(request["path"])
-    there = python_environment.what_is_there(path)
+    there = environment_link.what_is_there(path)
     if there and not check:
-        python_environment.remove(there)
+        environment_link.remove(there)
     return _result(path, bool(there), [f"{each} is removed" for each in there])
 
 

@@ -189,10 +189,10 @@ def test_another_python_is_another_environment_and_an_update_is_not(host: Host) 
     updated = dataclasses.replace(here, markers={**here.markers, "python_full_version": "3.11.99"})
 
     for other in (upgraded, elsewhere):
-        plan = environment.plan(host.path, lock, other, False)
+        plan = environment.Environment(host.path, other, lock).plan(thorough=False)
         assert plan.reasons == [f"Python is {other.identity} now and was {here.identity}"]
         assert plan.build
-    assert environment.plan(host.path, lock, updated, False).reasons == []
+    assert environment.Environment(host.path, updated, lock).plan(thorough=False).reasons == []
 
 
 @pytest.mark.parametrize("lock", [LOCK, NEWER_LOCK])
@@ -238,7 +238,7 @@ def test_what_another_run_is_building_just_now_is_no_leftover(host: Host) -> Non
     assert host.converge(check=True)["changed"]
 
 
-@pytest.mark.parametrize("cut", ["build", "_switch"])
+@pytest.mark.parametrize("cut", ["python_environment.build", "environment_link._switch"])
 def test_a_run_that_is_cut_leaves_the_present_one_and_the_next_finishes(
     host: Host, monkeypatch: pytest.MonkeyPatch, cut: str
 ) -> None:
@@ -248,7 +248,8 @@ def test_a_run_that_is_cut_leaves_the_present_one_and_the_next_finishes(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as interrupted, pytest.raises(KeyboardInterrupt):
-        interrupted.setattr(plugin("module_utils.python_environment"), cut, power_cut)
+        module, name = cut.split(".")
+        interrupted.setattr(plugin(f"module_utils.{module}"), name, power_cut)
         host.converge(NEWER_LOCK)
     assert host.in_use() == first
 
@@ -290,7 +291,7 @@ def test_a_directory_that_is_not_dlhosts_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_second_run_at_once_waits_and_then_gives_up(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plugin("module_utils.python_environment"), "LOCK_TIMEOUT_S", 0)
+    monkeypatch.setattr(plugin("module_utils.environment_link"), "LOCK_TIMEOUT_S", 0)
     held = os.open(host.path.parent, os.O_RDONLY)
     try:
         fcntl.flock(held, fcntl.LOCK_EX)
