@@ -6,7 +6,9 @@ import os
 import sys
 from contextlib import suppress
 from hashlib import sha256
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from dlhost.adapters.xdg import cache_directory
 
@@ -63,3 +65,12 @@ def collections_path() -> Path:
 def content_root() -> Path:
     """The root of the collection dlhost.host: roles/, playbooks/, plugins/."""
     return collections_path() / "ansible_collections" / "dlhost" / "host"
+
+
+def plugin_util(name: str) -> Any:
+    """One of the collection's plugin_utils, which roles and the wrapper share."""
+    path = str(collections_path())
+    if path not in sys.path:
+        # Last: nothing of ours hides a package.
+        sys.path.append(path)
+    return import_module(f"ansible_collections.dlhost.host.plugins.plugin_utils.{name}")

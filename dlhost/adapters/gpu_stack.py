@@ -3,34 +3,31 @@
 from __future__ import annotations
 
 import dataclasses
-import sys
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from dlhost.adapters import openssh
-from dlhost.adapters.ansible_env import collections_path
+from dlhost.adapters.ansible_env import plugin_util
 from dlhost.errors import UnreachableError, UsageError
 from dlhost.values.doctor import Advice
 from dlhost.values.inventory import Host
 from dlhost.values.preflight import Contact
 
-PLUGIN_UTILS = "ansible_collections.dlhost.host.plugins.plugin_utils"
 # Twenty seconds are nvidia-smi's.
 TIMEOUT_S = 60
 
 
 def script(sysfs: str) -> str:
     """The look for a host's sh; `sysfs` is where GPUs are looked for."""
-    text: str = _module("nvidia_facts").script(sysfs=sysfs)
+    text: str = plugin_util("nvidia_facts").script(sysfs=sysfs)
     return text
 
 
 def facts(printed: str) -> dict[str, Any]:
     """What the look printed, as module nvidia_facts documents it."""
-    found: dict[str, Any] = _module("nvidia_facts").facts(printed, _module("compatibility").load().card)
+    found: dict[str, Any] = plugin_util("nvidia_facts").facts(printed, plugin_util("compatibility").load().card)
     return found
 
 
@@ -40,7 +37,7 @@ def require_branch(branch: str) -> None:
     Raises:
         UsageError: It has not; the branches that are maintained are named.
     """
-    table = _module("compatibility").load()
+    table = plugin_util("compatibility").load()
     if table.branch(branch) is None or not branch.isdecimal():
         today = datetime.now(UTC).date()
         maintained = [each.name for each in table.branches if each.is_maintained(today)]
@@ -56,13 +53,13 @@ def driver_branch(host: Host, control_path_dir: Path) -> str:
     looked = openssh.ask(host, control_path_dir, f"(\n{script('/sys')}\n)\necho complete=yes\n", TIMEOUT_S)
     if looked.contact is not Contact.REACHED:
         raise UnreachableError(f"{host.name} {looked.error}.")
-    branch: str = _module("compatibility").branch_of(_package_version(facts(looked.printed)["packages"]))
+    branch: str = plugin_util("compatibility").branch_of(_package_version(facts(looked.printed)["packages"]))
     return branch
 
 
 def advise(gpu: Mapping[str, Any], roles: Mapping[str, Mapping[str, Any]]) -> Advice:
     """What the GPU roles would say of a host, in their own words; `roles` are those that it gets, with settings."""
-    table = _module("compatibility").load()
+    table = plugin_util("compatibility").load()
     cards = [table.card(card["device_id"], card["name"]) for card in gpu["gpus"]]
     driver = _settings("nvidia_driver", roles)
     branch = str(driver["branch"]) if "branch" in driver else None
@@ -94,13 +91,13 @@ def advise(gpu: Mapping[str, Any], roles: Mapping[str, Mapping[str, Any]]) -> Ad
 def _judged(role: str) -> Iterable[str]:
     """Those variables of a role that its advice depends on."""
     if role in {"nvidia_repo", "nvidia_driver"}:
-        return [field.name for field in dataclasses.fields(_module(f"{role}_plan").Settings)]
+        return [field.name for field in dataclasses.fields(plugin_util(f"{role}_plan").Settings)]
     return {"cuda_toolkit": ["versions"], "cudnn": ["cuda_majors"]}.get(role, [])
 
 
 def _plan(role: str, settings: Mapping[str, Any], gpu: Mapping[str, Any], table: Any) -> Any:
     """What the role would do here, or why not."""
-    module = _module(f"{role}_plan")
+    module = plugin_util(f"{role}_plan")
     wanted = module.Settings(**{name: settings[name] for name in _judged(role)})
     return module.plan(gpu, wanted, table, datetime.now(UTC).date())
 
@@ -135,17 +132,9 @@ def _parts(verdict: Any) -> Iterator[str]:
 
 def _package_version(packages: Mapping[str, Mapping[str, Any]]) -> str:
     """The driver's version as its packages tell it, that of the kernel module's first."""
-    names = _module("nvidia_driver_packages")
+    names = plugin_util("nvidia_driver_packages")
     versions, present = names.there(packages), names.installed(packages)
     first = [present.kernel] if present else []
     # Tools beside the driver, such as nvidia-settings, have versions of their own.
     others = sorted(name for name in versions if name.startswith(("libcuda1", "libnvidia-ml", "libnvidia-compute")))
     return next((version for name in [*first, *others] if (version := str(names.upstream(versions[name])))), "")
-
-
-def _module(name: str) -> Any:
-    path = str(collections_path())
-    if path not in sys.path:
-        # Last: nothing of ours hides a package.
-        sys.path.append(path)
-    return import_module(f"{PLUGIN_UTILS}.{name}")
