@@ -12,10 +12,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dlhost.adapters.network import LOOPBACK, is_free
-from dlhost.errors import DlhostError, RefusedError, UnreachableError
+from dlhost.errors import DlhostError, RefusedError, UnreachableError, UsageError
 from dlhost.values.inventory import Connection, Host
 from dlhost.values.preflight import Contact, Probe
 from dlhost.values.services import DIRECTORY, Offer, offer_from
+from dlhost.values.tunnels import Tunnel
 
 PROBE = Path(__file__).with_name("probe.sh")
 CONNECT_TIMEOUT_S = 10
@@ -26,6 +27,8 @@ AT_ONCE = 20
 UNATTENDED = ("-o", "BatchMode=yes", "-o", f"ConnectTimeout={CONNECT_TIMEOUT_S}")
 # Only forwards, and no less than all that were asked for.
 FORWARDING = ("-N", "-o", "ExitOnForwardFailure=yes")
+# In the background, the one connection of its socket; it ends by itself within two minutes of the network.
+_LASTING = ("-f", "-M", "-o", "ServerAliveInterval=30", "-o", "ServerAliveCountMax=3")
 # What sshd, or a guard such as fail2ban, does to an address after failed logins, and full ones to everybody.
 TURNED_AWAY = "hangs up before a login, as sshd does for a while after failed ones from here. Try again in some minutes"
 NO_CLIENT = "OpenSSH's client is not installed here. Install it: sudo apt-get install openssh-client"
@@ -202,6 +205,48 @@ def forward(connection: Connection, local_port: int, remote_port: int, ready: Ca
     finally:
         process.terminate()
         process.wait()
+
+
+def forward_in_background(tunnel: Tunnel, connection: Connection, socket: Path, log: Path) -> None:
+    """Leave an ssh behind that forwards a tunnel's ports and listens to `socket`; what it says goes to `log`.
+
+    Raises:
+        UsageError: A local port cannot be had.
+        UnreachableError: The host cannot be reached.
+    """
+    # A host's own ssh_args may keep connections open for as long as they are used, which a forward does not count as.
+    lasting = replace(connection, early_ssh_args=("-o", "ControlPersist=no", *connection.early_ssh_args))
+    options = [*FORWARDING, *_LASTING, "-S", str(socket), "-E", str(log)]
+    command = ssh_command(lasting, [*options, *(word for forward in tunnel.forwards for word in ("-L", forward))])
+    try:
+        # Whoever reads our output does not wait for the end of the tunnel.
+        code = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False).returncode
+    except FileNotFoundError:
+        raise RefusedError(NO_CLIENT) from None
+    if code == 0:
+        return
+    said = log.read_text(encoding="utf-8", errors="replace") if log.exists() else ""
+    if taken := re.search(r"^bind (\S+?): (.*?)\r?$", said, re.MULTILINE):
+        raise UsageError(f"The tunnel cannot begin at {taken[1]} of this machine: {taken[2]}. Choose another port.")
+    raise UnreachableError(f"{tunnel.host} {_explain(said, connection)[1]}.")
+
+
+def is_master(socket: Path) -> bool:
+    """Whether an ssh listens there."""
+    return socket.exists() and _captured(_to_master(socket, "check")).returncode == 0
+
+
+def end_master(socket: Path) -> None:
+    """End the ssh that listens there, if any; it takes its socket away last, and its ports are free then."""
+    if socket.exists() and _captured(_to_master(socket, "exit")).returncode == 0:
+        end = time.monotonic() + CONNECT_TIMEOUT_S
+        while socket.exists() and time.monotonic() < end:
+            time.sleep(0.02)
+
+
+def _to_master(socket: Path, order: str) -> list[str]:
+    # No configuration has a say; a name is asked for and not used.
+    return ["ssh", "-F", "none", "-S", str(socket), "-O", order, "dlhost"]
 
 
 def close_connections(hosts: Iterable[Host], control_path_dir: Path) -> None:

@@ -70,13 +70,13 @@ def private_place() -> Iterator[Path]:
     """
     parent = private_directory()
     with ExitStack() as held:
-        with _locked(parent):  # Nobody sweeps between the making of a directory and the lock on it.
+        with locked(parent):  # Nobody sweeps between the making of a directory and the lock on it.
             for left in parent.glob("run-*"):
-                with suppress(BlockingIOError), _locked(left, fcntl.LOCK_NB):
+                with suppress(BlockingIOError), locked(left, fcntl.LOCK_NB):
                     _end_processes_in(left)
                     shutil.rmtree(left, ignore_errors=True)
             place = Path(tempfile.mkdtemp(prefix="run-", dir=parent))
-            held.enter_context(_locked(place))
+            held.enter_context(locked(place))
             held.callback(shutil.rmtree, place, ignore_errors=True)
         yield place
 
@@ -90,8 +90,12 @@ def _end_processes_in(directory: Path) -> None:
 
 
 @contextmanager
-def _locked(directory: Path, how: int = 0) -> Iterator[None]:
-    """Hold a directory; the kernel lets go of it when the process ends, however it ends."""
+def locked(directory: Path, how: int = 0) -> Iterator[None]:
+    """Hold a directory; the kernel lets go of it when the process ends, however it ends.
+
+    Raises:
+        BlockingIOError: Somebody else holds it, where `how` is LOCK_NB.
+    """
     descriptor = os.open(directory, os.O_RDONLY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | how)

@@ -59,20 +59,60 @@ def tunnel_command(
     local_port: Annotated[
         int | None, typer.Option("--local-port", help="The local port of a service's tunnel.", min=1, max=65535)
     ] = None,
+    background: Annotated[
+        bool, typer.Option("--background", help="Do not wait: the tunnel stays, also when you log out.")
+    ] = False,
+    stop: Annotated[
+        bool, typer.Option("--stop", help="End the tunnel in the background; without a service or -L, all of them.")
+    ] = False,
 ) -> None:
     """Forward local ports to a host until Ctrl-C: a service's, whose address is printed, or those of -L."""
     from dlhost.errors import UsageError
     from dlhost.operations.remote import require_forwards, tunnel
     from dlhost.operations.services import tunnel_service
 
-    if bool(service) == bool(forward) or (forward and (user or local_port)):
+    if (service and forward) or not (service or forward or stop) or (forward and (user or local_port)):
         raise UsageError("Name a service, such as jupyter (with --user and --local-port), or forward ports with -L.")
+    if stop:
+        if background or local_port:
+            raise UsageError("--stop ends a tunnel: it goes with neither --background nor --local-port.")
+        _stop_tunnels(inventory, host, service, user, forward)
+        return
+    require_forwards(forward)
+    if background:
+        _start_tunnel(inventory, host, service, user, local_port, forward)
+        return
     if service:
         ask = options.ask_secret()
         raise typer.Exit(tunnel_service(inventory, host, service, user, local_port, ask, typer.echo, _say))
-    require_forwards(forward)
     _say(f"Forwarding {', '.join(forward)}; Ctrl-C ends it.")
     raise typer.Exit(tunnel(inventory, host, forward, options.ask_secret()))
+
+
+def _start_tunnel(
+    inventory: str, host: str, service: str, user: str, local_port: int | None, forward: list[str]
+) -> None:
+    from dlhost.operations.tunnels import forwarding, to_service
+
+    ask = options.ask_secret()
+    if service:
+        tunnel, new = to_service(inventory, host, service, user, local_port, ask)
+        typer.echo(tunnel.url)
+        leads = f"Port {tunnel.local_port} of this machine leads to {tunnel.name}"
+    else:
+        tunnel, new = forwarding(inventory, host, forward, ask)
+        leads = f"Forwarding {tunnel.name}"
+    _say(f"{leads}{'' if new else ', as before'}; the same command with --stop for --background ends it.")
+
+
+def _stop_tunnels(inventory: str, host: str, service: str, user: str, forward: list[str]) -> None:
+    from dlhost.operations.tunnels import stop
+
+    ended = stop(inventory, host, service, user, forward)
+    for tunnel in ended:
+        typer.echo(f"Ended: {tunnel.name}.")
+    if not ended:
+        _say("No such tunnel is in the background.")
 
 
 def _say(sentence: str) -> None:

@@ -21,7 +21,7 @@ def open_service(inventory: str, host: str, name: str, user: str, ask: Ask, read
     Raises:
         UsageError: The host offers no such service, or to several users.
     """
-    at, offer, service = _find(inventory, host, name, user, ask)
+    at, offer, service = find_service(inventory, host, name, user, ask)
     url = offer.url(service)
     why_not = _unanswered(url) if url else f"{at.name} has no web front that serves it"
     if not why_not:
@@ -39,11 +39,16 @@ def tunnel_service(
     Raises:
         UsageError: As above, or the local port is taken.
     """
-    at, _, service = _find(inventory, host, name, user, ask)
+    at, _, service = find_service(inventory, host, name, user, ask)
     return _tunnel(at, service, local_port, ready, say)
 
 
-def _find(inventory: str, host: str, name: str, user: str, ask: Ask) -> tuple[Host, Offer, Service]:
+def find_service(inventory: str, host: str, name: str, user: str, ask: Ask) -> tuple[Host, Offer, Service]:
+    """The one service that is meant, the host that has it, and what else that host offers.
+
+    Raises:
+        UsageError: The host offers no such service, or to several users.
+    """
     at = reached(inventory, host, ask)
     offer = openssh.offer(at, runner.control_path_dir())
     found = choose(offer.services, name, user)
@@ -66,13 +71,27 @@ def _unanswered(url: str) -> str:
     return f"{front.scheme}://{front.netloc} cannot be reached from here ({reason})" if reason else ""
 
 
+def local_port_for(service: Service, wanted: int | None) -> int:
+    """Where a service's tunnel begins: at the wanted port, else at the service's own where it is free, else any.
+
+    Raises:
+        UsageError: The wanted port is taken.
+    """
+    if wanted and not network.is_free(wanted):
+        raise UsageError(f"Port {wanted} of this machine is taken; choose another, or leave out --local-port.")
+    return wanted or network.free_port(service.port)
+
+
+def url_through_tunnel(service: Service, local_port: int) -> str:
+    """Where a service is for this machine's programs, once a tunnel leads there."""
+    return f"http://{network.LOOPBACK}:{local_port}{service.path}"
+
+
 def _tunnel(host: Host, service: Service, local_port: int | None, ready: Say, say: Say) -> int:
-    if local_port and not network.is_free(local_port):
-        raise UsageError(f"Port {local_port} of this machine is taken; choose another, or leave out --local-port.")
-    local = local_port or network.free_port(service.port)
+    local = local_port_for(service, local_port)
 
     def announce() -> None:
-        ready(f"http://{network.LOOPBACK}:{local}{service.path}")
+        ready(url_through_tunnel(service, local))
         say("Ctrl-C ends the tunnel.")
 
     code = openssh.forward(host.connection, local, service.port, announce)

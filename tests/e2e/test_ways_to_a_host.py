@@ -1,0 +1,114 @@
+"""The user's own ways to a host, through its real sshd: tunnels that stay, copies, and what an editor is told."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from dlhost.adapters import network
+from tests.e2e.conftest import USER, Host, Installed
+
+pytestmark = pytest.mark.e2e
+
+SERVICE = {"name": "pages", "user": USER, "port": 8899, "path": "/pages/"}
+
+
+@pytest.fixture(scope="module")
+def host(module_host: Callable[..., Host]) -> Host:
+    """A host that offers a service to its user, and to nobody from outside."""
+    host = module_host("13")
+    services = json.dumps({"schema_version": 1, "services": [SERVICE]})
+    host.execute(
+        "mkdir -p /etc/dlhost/services.d /srv/www/pages; echo hello > /srv/www/pages/index.html;"
+        f"echo '{services}' > /etc/dlhost/services.d/pages.json;"
+        f"systemd-run --quiet python3 -m http.server --bind 127.0.0.1 --directory /srv/www {SERVICE['port']}"
+    )
+    return host
+
+
+@pytest.fixture(scope="module")
+def user(host: Host, program: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installed]:
+    """Whoever has the host in an inventory called rig; in a home with a short path, as homes are."""
+    user = Installed(program, tmp_path_factory.mktemp("u"))
+    user.begin("rig", host)
+    yield user
+    user.run("tunnel", "-i", "rig", "--stop")
+
+
+def told(user: Installed, *arguments: str, code: int = 0) -> tuple[str, str]:
+    done = user.run(*arguments, "-i", "rig")
+    assert done.returncode == code, done.stdout + done.stderr
+    return done.stdout, done.stderr
+
+
+def page(url: str) -> str:
+    with urllib.request.urlopen(url, timeout=10) as answer:  # noqa: S310
+        return str(answer.read().decode())
+
+
+def masters(user: Installed) -> list[str]:
+    """The command lines of the ssh processes that keep this user's tunnels."""
+    shown = subprocess.run(["ps", "-ww", "-eo", "args"], capture_output=True, text=True, check=True).stdout
+    return [line for line in shown.splitlines() if line.startswith("ssh ") and str(user.home / ".local") in line]
+
+
+def test_a_services_tunnel_stays_until_it_is_stopped(user: Installed, host: Host) -> None:
+    url = told(user, "tunnel", "pages", "--background")[0].strip()
+    assert page(url) == "hello\n"
+
+    again, said = told(user, "tunnel", "pages", "--background")
+    assert (again.strip(), ", as before;" in said) == (url, True)
+    (command,) = masters(user)
+
+    assert told(user, "tunnel", "--stop") == (f"Ended: pages ({USER}) on rig.\n", "")
+    assert masters(user) == []
+    assert list((user.home / ".local/state/dlhost/tunnels").iterdir()) == []
+    assert str(host.key_file) in command
+
+
+def test_a_tunnel_whose_host_went_away_is_made_anew(user: Installed, host: Host) -> None:
+    url = told(user, "tunnel", "pages", "--background")[0].strip()
+    host.execute("pkill -f '^sshd(-session)?: rig'")
+    for _ in range(100):
+        if not masters(user):
+            break
+        subprocess.run(["sleep", "0.1"], check=True)
+
+    url = told(user, "tunnel", "pages", "--background")[0].strip()
+    assert page(url) == "hello\n"
+    assert len(masters(user)) == 1
+    told(user, "tunnel", "pages", "--stop")
+
+
+def test_any_ports_stay_forwarded_too(user: Installed) -> None:
+    port = network.free_port()
+    forward = f"127.0.0.1:{port}:127.0.0.1:{SERVICE['port']}"
+    told(user, "tunnel", "-L", forward, "--background")
+    assert page(f"http://127.0.0.1:{port}/pages/") == "hello\n"
+
+    taken = f"127.0.0.1:{port}:127.0.0.1:22"
+    _, said = told(user, "tunnel", "-L", taken, "--background", code=2)
+    assert said == (
+        f"The tunnel cannot begin at [127.0.0.1]:{port} of this machine: Address already in use. Choose another port.\n"
+    )
+    assert len(masters(user)) == 1
+    told(user, "tunnel", "-L", forward, "--stop")
+    assert masters(user) == []
+
+
+def test_a_host_that_does_not_answer_leaves_no_tunnel(user: Installed) -> None:
+    away = user.inventories / "away"
+    away.mkdir()
+    (away / "hosts.yml").write_text(
+        f"all: {{hosts: {{away: {{ansible_host: 127.0.0.1, ansible_port: {network.free_port()}}}}}}}"
+    )
+
+    done = user.run("tunnel", "-i", "away", "-L", "127.0.0.1:0:localhost:22", "--background")
+    assert done.returncode == 4, done.stderr
+    assert done.stderr.count("\n") == 1 and "cannot be reached at 127.0.0.1 port" in done.stderr
+    assert list((user.home / ".local/state/dlhost/tunnels").iterdir()) == []
