@@ -69,7 +69,7 @@ def test_only_the_runner_knows_ansible_runner() -> None:
     assert knowing == ["runner"]
 
 
-@pytest.mark.parametrize("module", ["ansible", "ansible_runner", "docker", "rich", "cryptography"])
+@pytest.mark.parametrize("module", ["ansible", "ansible_runner", "docker", "rich", "cryptography", "rattler"])
 def test_a_start_imports_nothing_heavy(module: str) -> None:
     script = f"import sys, dlhost.cli.app; sys.exit({module!r} in sys.modules)"
 
