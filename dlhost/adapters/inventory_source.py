@@ -195,6 +195,7 @@ def _connection(name: str, variables: Mapping[str, Any], template: Callable[[Any
         key_file=str(Path(str(key_file)).expanduser()) if key_file else None,
         early_ssh_args=tuple(words("ansible_ssh_args")),
         ssh_args=(*words("ansible_ssh_common_args"), *words("ansible_ssh_extra_args")),
+        scp_args=(*words("ansible_ssh_common_args"), *words("ansible_scp_extra_args")),
         become_password=str(become_password) if become_password is not None else None,
     )
 

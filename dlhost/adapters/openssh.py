@@ -36,15 +36,31 @@ NO_CLIENT = "OpenSSH's client is not installed here. Install it: sudo apt-get in
 
 def ssh_command(connection: Connection, options: Sequence[str] = (), remote: Sequence[str] = ()) -> list[str]:
     """The command line of ssh for a host: Ansible's own options in its order, then ours, then the remote command."""
-    command = ["ssh", *connection.early_ssh_args]
+    return ["ssh", *_first_options(connection), *connection.ssh_args, *options, connection.address, *remote]
+
+
+def scp_command(connection: Connection, paths: Sequence[str], *, recursive: bool) -> list[str]:
+    """The command line of scp for a host; its paths on the host are made by `scp_path`."""
+    flags = ["-r"] if recursive else []
+    return ["scp", *_first_options(connection), *connection.scp_args, *flags, "--", *paths]
+
+
+def scp_path(connection: Connection, path: str) -> str:
+    """A path on the host, as scp takes it."""
+    address = f"[{connection.address}]" if ":" in connection.address else connection.address
+    return f"{address}:{path}"
+
+
+def _first_options(connection: Connection) -> list[str]:
+    options = list(connection.early_ssh_args)
     for option, value in (
         ("Port", connection.port),
         ("IdentityFile", connection.key_file),
         ("User", connection.user),
     ):
         if value is not None:
-            command += ["-o", f"{option}={value}"]
-    return [*command, *connection.ssh_args, *options, connection.address, *remote]
+            options += ["-o", f"{option}={value}"]
+    return options
 
 
 def multiplexed(control_path_dir: Path) -> list[str]:
@@ -177,7 +193,7 @@ def try_sudo_password(host: Host, password: str, control_path_dir: Path) -> bool
 
 
 def run_interactively(command: Sequence[str]) -> int:
-    """Run ssh on the user's own terminal; returns its exit code."""
+    """Run ssh, or scp, on the user's own terminal; returns its exit code."""
     try:
         return subprocess.run(command, check=False).returncode
     except FileNotFoundError:

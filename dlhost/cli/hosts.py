@@ -1,4 +1,4 @@
-"""ssh, open and tunnel: on to a host, and to what it offers, by the inventory's own connection."""
+"""ssh, cp, open and tunnel: on to a host, and to what it offers, by the inventory's own connection."""
 
 from __future__ import annotations
 
@@ -26,6 +26,26 @@ def ssh_command(
     from dlhost.operations.remote import shell
 
     raise typer.Exit(shell(inventory, host, command, options.ask_secret()))
+
+
+def cp_command(
+    inventory: options.Inventory,
+    paths: Annotated[
+        list[str],
+        typer.Argument(
+            help="What to copy, then where to; the host's side is HOST:PATH, or :PATH of the only host.",
+            metavar="SRC... DST",
+            show_default=False,
+        ),
+    ],
+    recursive: Annotated[
+        bool, typer.Option("-r", "--recursive", help="Directories, with all that is in them.")
+    ] = False,
+) -> None:
+    """Copy files to a host, or from it."""
+    from dlhost.operations.copy import copy
+
+    raise typer.Exit(copy(inventory, paths, recursive=recursive, ask=options.ask_secret()))
 
 
 def open_command(

@@ -54,7 +54,8 @@ class Connection:
     """How a host is reached, as Ansible would: its connection variables, templates resolved.
 
     `transport` is Ansible's connection plugin, without a namespace: ssh, local, docker. `early_ssh_args` come before
-    the other values here on ssh's command line, `ssh_args` after them; the first word on an option counts.
+    the other values here on ssh's command line, `ssh_args` after them; the first word on an option counts. scp has
+    `scp_args` for `ssh_args`: not all options of ssh are its own.
     """
 
     transport: str = "ssh"
@@ -64,6 +65,7 @@ class Connection:
     key_file: str | None = None
     early_ssh_args: tuple[str, ...] = ()
     ssh_args: tuple[str, ...] = ()
+    scp_args: tuple[str, ...] = ()
     become_password: str | None = field(default=None, repr=False)
 
 

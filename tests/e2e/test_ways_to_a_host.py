@@ -33,9 +33,17 @@ def host(module_host: Callable[..., Host]) -> Host:
 
 @pytest.fixture(scope="module")
 def user(host: Host, program: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installed]:
-    """Whoever has the host in an inventory called rig; in a home with a short path, as homes are."""
+    """Whoever has the host in an inventory called rig; in a home with a short path, as homes are.
+
+    Another, called away, has a host that is not there.
+    """
     user = Installed(program, tmp_path_factory.mktemp("u"))
     user.begin("rig", host)
+    away = user.inventories / "away"
+    away.mkdir()
+    (away / "hosts.yml").write_text(
+        f"all: {{hosts: {{away: {{ansible_host: 127.0.0.1, ansible_port: {network.free_port()}}}}}}}"
+    )
     yield user
     user.run("tunnel", "-i", "rig", "--stop")
 
@@ -102,13 +110,29 @@ def test_any_ports_stay_forwarded_too(user: Installed) -> None:
 
 
 def test_a_host_that_does_not_answer_leaves_no_tunnel(user: Installed) -> None:
-    away = user.inventories / "away"
-    away.mkdir()
-    (away / "hosts.yml").write_text(
-        f"all: {{hosts: {{away: {{ansible_host: 127.0.0.1, ansible_port: {network.free_port()}}}}}}}"
-    )
-
     done = user.run("tunnel", "-i", "away", "-L", "127.0.0.1:0:localhost:22", "--background")
     assert done.returncode == 4, done.stderr
     assert done.stderr.count("\n") == 1 and "cannot be reached at 127.0.0.1 port" in done.stderr
     assert list((user.home / ".local/state/dlhost/tunnels").iterdir()) == []
+
+
+def test_files_and_directories_go_there_and_back(user: Installed, host: Host) -> None:
+    data = user.home / "data"
+    (data / "deep").mkdir(parents=True)
+    (data / "deep" / "a b.txt").write_text("first\n")
+    (user.home / "c:d").write_text("second\n")
+
+    told(user, "cp", "-r", "data", "./c:d", ":")
+    assert (
+        host.execute(f"cd /home/{USER} && cat 'data/deep/a b.txt' c:d && stat -c %U c:d") == f"first\nsecond\n{USER}\n"
+    )
+    host.execute(f"echo third > '/home/{USER}/data/deep/a b.txt'")
+    told(user, "cp", "rig:data/deep/a b.txt", ":c:d", "data")
+    assert [(data / name).read_text() for name in ("a b.txt", "c:d")] == ["third\n", "second\n"]
+
+
+def test_a_copy_that_fails_says_how(user: Installed) -> None:
+    assert "No such file" in told(user, "cp", ":missing", ".", code=1)[1]
+    assert told(user, "cp", "missing", ":", code=2)[1] == "There is no missing here.\n"
+    away = user.run("cp", "-i", "away", ":x", ".")
+    assert away.returncode == 4, away.stderr

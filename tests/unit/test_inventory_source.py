@@ -135,6 +135,7 @@ def test_a_connection_is_as_ansible_would_make_it(tmp_path: Path) -> None:
         key_file=f"{tmp_path}/home/keys/id",
         early_ssh_args=("-J", "bastion.lab"),
         ssh_args=("-o", f"UserKnownHostsFile={tmp_path}/one/.ssh/known hosts", "-o", "HostKeyAlias=one", "-4"),
+        scp_args=("-o", f"UserKnownHostsFile={tmp_path}/one/.ssh/known hosts", "-o", "HostKeyAlias=one"),
         become_password="correct horse",  # noqa: S106  not a real one
     )
     assert "correct horse" not in repr(found)
