@@ -11,7 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 from dlhost import __version__
-from dlhost.cli import bench, ca, demo, doctor, history, hosts, inventories, options, runs, secrets, status, upgrade
+from dlhost.cli import ca, demo, doctor, history, hosts, inventories, options, runs, secrets, status, upgrade
 from dlhost.errors import DlhostError, ExitCode
 from dlhost.render import documents
 from dlhost.render.plain import plain
@@ -85,7 +85,6 @@ app.command("provision")(runs.provision_command)
 app.command("drift")(runs.drift_command)
 app.command("verify")(runs.verify_command)
 app.command("status")(status.status_command)
-app.command("bench")(bench.bench_command)
 app.command("demo")(demo.demo_command)
 app.command("ssh")(hosts.ssh_command)
 app.command("cp")(hosts.cp_command)
