@@ -8,11 +8,8 @@ from __future__ import annotations
 import dataclasses
 import functools
 import importlib
-import json
 import os
 import pwd
-import shutil
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -24,12 +21,11 @@ import yaml
 
 from dlhost.adapters.ansible_env import collections_path
 from tests.unit.apt_host import PLUGINS
+from tests.unit.framework_environments import VERSIONS, furnish, new_environment
 from tests.unit.nvidia_host import with_driver
 from tests.unit.plays import results
 
-VERSIONS = {"torch": "2.13.0", "tensorflow": "2.20.0", "jax": "0.10.2"}
 EACH = pytest.mark.parametrize("name", VERSIONS)
-DOUBLE = Path(__file__).with_name("framework_double.py")
 
 Environment = Callable[..., str]
 
@@ -38,27 +34,6 @@ Environment = Callable[..., str]
 def probe(monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.syspath_prepend(str(collections_path()))
     return importlib.import_module(f"{PLUGINS}.modules.framework_probe")
-
-
-def furnish(environment: Path, *names: str, **world: Any) -> str:
-    """Have an environment hold doubles and nothing else; returns its interpreter."""
-    (packages,) = environment.glob("lib/python*/site-packages")
-    shutil.rmtree(packages)
-    packages.mkdir()
-    shutil.copy(DOUBLE, packages)
-    (packages / "framework_double.json").write_text(json.dumps(world))
-    has_plugin = "jax" in names and world.get("cuda", "any")
-    for name in [*names, *(["jax_cuda12_plugin"] if has_plugin else [])]:
-        (packages / f"{name}.py").write_text("import framework_double\nframework_double.stand_in(__name__)\n")
-        about = packages / f"{name}-{VERSIONS.get(name, '1')}.dist-info" / "METADATA"
-        about.parent.mkdir()
-        about.write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {VERSIONS.get(name, '1')}\n")
-    return str(environment / "bin" / "python")
-
-
-def new_environment(parent: Path) -> Path:
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", parent / "it"], check=True)
-    return parent / "it"
 
 
 @pytest.fixture(scope="module")
