@@ -46,7 +46,7 @@ def solve(
                 specs=[rattler.MatchSpec(spec) for spec in specs],
                 gateway=rattler.Gateway(cache_dir=cache_directory() / "conda"),
                 platforms=[rattler.Subdir(target.platform), rattler.Subdir("noarch")],
-                locked_packages=[_record(package) for package in preferred],
+                locked_packages=[_record(package) for package in preferred if _is_at_hand(package, sources, target)],
                 virtual_packages=_virtual_packages(target),
                 channel_relations="disabled",
             )
@@ -115,8 +115,14 @@ def _package(environment: str, record: Any) -> Any:
     )
 
 
+def _is_at_hand(package: Any, sources: Sequence[Any], target: Target) -> bool:
+    """Whether a locked package is of these channels and hosts; the solver would take it from anywhere."""
+    in_channel = any(package.url.startswith(source.base_url) for source in sources)
+    return in_channel and package.subdir in {target.platform, "noarch"}
+
+
 def _record(package: Any) -> Any:
-    """A lock's package as the solver knows them."""
+    """A lock's package as the solver knows them, and gives them back."""
     import rattler
 
     known = rattler.PackageRecord(
@@ -129,6 +135,9 @@ def _record(package: Any) -> Any:
         depends=list(package.depends),
         constrains=list(package.constrains),
         sha256=bytes.fromhex(package.sha256),
+        md5=bytes.fromhex(package.md5) if package.md5 else None,
+        size=package.size or None,
+        python_site_packages_path=package.python_site_packages_path or None,
     )
     place, _, file = package.url.rpartition("/")
     return rattler.RepoDataRecord(known, file, package.url, place.rpartition("/")[0])

@@ -11,7 +11,20 @@ import typer
 from typer.core import TyperGroup
 
 from dlhost import __version__
-from dlhost.cli import ca, demo, doctor, history, hosts, inventories, options, runs, secrets, status, upgrade
+from dlhost.cli import (
+    ca,
+    demo,
+    doctor,
+    environments,
+    history,
+    hosts,
+    inventories,
+    options,
+    runs,
+    secrets,
+    status,
+    upgrade,
+)
 from dlhost.errors import DlhostError, ExitCode
 from dlhost.render import documents
 from dlhost.render.plain import plain
@@ -92,6 +105,7 @@ app.command("open")(hosts.open_command)
 app.command("tunnel")(hosts.tunnel_command)
 app.command("inventories")(inventories.inventories_command)
 app.command("roles")(inventories.roles_command)
+app.add_typer(environments.app, name="env")
 app.add_typer(upgrade.app, name="upgrade")
 app.add_typer(inventories.inventory_app, name="inventory")
 app.add_typer(history.app, name="history")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -55,6 +56,14 @@ def test_what_was_locked_stays_unless_it_has_to_go(place: Path) -> None:
     assert solved(place, "libanswer", preferred=preferred)["libanswer"].startswith("1.0 ")
     assert solved(place, "libanswer")["libanswer"].startswith("2.0 ")
     assert solved(place, "answer 2.0", preferred=preferred)["libanswer"].startswith("2.0 ")
+
+
+def test_what_was_locked_from_another_channel_or_for_other_hosts_has_no_say(place: Path) -> None:
+    [locked] = solve("lab", ["libanswer 1.0"], [place.as_uri()], debian())
+    elsewhere = dataclasses.replace(locked, url=locked.url.replace(place.as_uri(), "https://conda.example/forge"))
+    other = dataclasses.replace(locked, subdir="linux-aarch64")
+    for preferred in ([elsewhere], [other]):
+        assert solved(place, "libanswer", preferred=preferred)["libanswer"].startswith("2.0 ")
 
 
 def test_no_specs_are_no_packages(place: Path) -> None:
