@@ -1,11 +1,11 @@
-"""Run records and locks: one directory for each inventory, for this user alone."""
+"""Run records, locks and benches: one directory of each kind for each inventory, for this user alone."""
 
 from __future__ import annotations
 
 import fcntl
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from typing import Any
 from dlhost.adapters.xdg import state_directory, writing_state
 from dlhost.errors import RefusedError, UsageError
 from dlhost.values.inventory import Location
-from dlhost.values.record import RunRecord, record_document, record_from
+from dlhost.values.record import SCHEMA_VERSION, RunRecord, record_document, record_from
 
 
 @contextmanager
@@ -91,10 +91,39 @@ def _read_record(path: Path) -> RunRecord:
         raise UsageError(f"{path} is not a run record of this version of dlhost. Move it away.") from None
 
 
-@writing_state()
+def save_bench(location: Location, name: str, document: Mapping[str, Any]) -> None:
+    """Keep what a bench found, under a name that sorts by time."""
+    _write_private(_directory("bench", location.key) / f"{name}.json", json.dumps(document, ensure_ascii=False) + "\n")
+
+
+def benches(location: Location) -> list[dict[str, Any]]:
+    """What an inventory's benches found, newest first.
+
+    Raises:
+        UsageError: One cannot be read.
+    """
+    paths = sorted(_directory("bench", location.key).glob("*.json"), reverse=True)
+    return [_read_bench(path) for path in paths]
+
+
+def _read_bench(path: Path) -> dict[str, Any]:
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        document = None
+    if not isinstance(document, dict) or document.get("schema_version") != SCHEMA_VERSION:
+        raise UsageError(f"{path} is not a bench of this version of dlhost. Move it away.")
+    return document
+
+
 def _runs(key: str) -> Path:
-    """The records of one inventory, which nobody else may read."""
-    directory = state_directory() / "runs" / key
+    return _directory("runs", key)
+
+
+@writing_state()
+def _directory(kind: str, key: str) -> Path:
+    """What is kept of one inventory, which nobody else may read."""
+    directory = state_directory() / kind / key
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     directory.chmod(0o700)
     return directory

@@ -12,6 +12,7 @@ from typer.core import TyperGroup
 
 from dlhost import __version__
 from dlhost.cli import (
+    bench,
     ca,
     demo,
     doctor,
@@ -98,6 +99,7 @@ app.command("provision")(runs.provision_command)
 app.command("drift")(runs.drift_command)
 app.command("verify")(runs.verify_command)
 app.command("status")(status.status_command)
+app.command("bench")(bench.bench_command)
 app.command("demo")(demo.demo_command)
 app.command("ssh")(hosts.ssh_command)
 app.command("cp")(hosts.cp_command)

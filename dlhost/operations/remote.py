@@ -48,13 +48,18 @@ def reached(inventory: str, name: str, ask: Ask) -> Host:
     """
     location = inventory_source.find(inventory)
     password = inventory_source.vault_password(location, ask)
-    host = _one(inventory_source.load(location, password, (name,) if name else ()).hosts)
+    host = one_of(inventory_source.load(location, password, (name,) if name else ()).hosts)
     if host.connection.transport != "ssh":
         raise UsageError(f"{host.name} is reached by {host.connection.transport}, not by SSH.")
     return replace(host, connection=openssh.connection_that_answers(host, runner.control_path_dir()))
 
 
-def _one(hosts: Sequence[Host]) -> Host:
+def one_of(hosts: Sequence[Host]) -> Host:
+    """The one host that there is.
+
+    Raises:
+        UsageError: There are several.
+    """
     if len(hosts) > 1:
         raise UsageError(f"Which host? The inventory has {', '.join(host.name for host in hosts)}.")
     return hosts[0]
