@@ -3,13 +3,10 @@
 
 from __future__ import annotations
 
-import inspect
-import json
-import os
-import subprocess
 from pathlib import Path
 
 from ansible_collections.dlhost.host.plugins.module_utils import jupyter_account, jupyter_inside
+from ansible_collections.dlhost.host.plugins.module_utils.account_process import FailedError, ask, run_as
 from ansible_collections.dlhost.host.plugins.module_utils.service_host import (
     Account,
     Process,
@@ -21,12 +18,6 @@ from ansible_collections.dlhost.host.plugins.module_utils.service_host import (
 RUNTIME = Path("/run")
 # A kernel that does not compute answers within milliseconds.
 PATIENCE_S = 2.0
-# For the interpreter to start on a loaded machine, and for that answer.
-ANSWER_TIMEOUT_S = 60
-
-
-class _FailedError(Exception):
-    """The last that a command said, or what became of it."""
 
 
 def look_as(user: Account, directories: list[str], files: list[str]) -> dict:
@@ -35,7 +26,7 @@ def look_as(user: Account, directories: list[str], files: list[str]) -> dict:
     Raises:
         RefusedError: Nothing can be run as that user.
     """
-    return _ask(user, ["/usr/bin/python3", "-I"], jupyter_account, "look", directories, files)
+    return ask(user, ["/usr/bin/python3", "-I"], jupyter_account, "look", directories, files)
 
 
 def make_directories(user: Account, directories: list[str]) -> None:
@@ -44,7 +35,7 @@ def make_directories(user: Account, directories: list[str]) -> None:
     Raises:
         RefusedError: One cannot be made.
     """
-    failure = _ask(user, ["/usr/bin/python3", "-I"], jupyter_account, "make", directories)
+    failure = ask(user, ["/usr/bin/python3", "-I"], jupyter_account, "make", directories)
     if failure:
         raise RefusedError(f"{user.name} cannot make {failure}.")
 
@@ -55,14 +46,14 @@ def hashes(environment: Path, known: dict[str, list[str]]) -> dict[str, str]:
     Raises:
         RefusedError: It does not answer.
     """
-    return _ask(None, [str(environment / "bin" / "python"), "-I"], jupyter_inside, "hashes", known)
+    return ask(None, [str(environment / "bin" / "python"), "-I"], jupyter_inside, "hashes", known)
 
 
 def refusal_of(trial: list[str], user: Account) -> str:
     """Why a command fails with the rights of the user; empty where it succeeds."""
     try:
-        _run_as(user, trial)
-    except _FailedError as error:
+        run_as(user, trial)
+    except FailedError as error:
         return str(error)
     return ""
 
@@ -85,7 +76,7 @@ def work_of(unit: Unit, environment: Path) -> list[str]:
     if files:
         try:
             interpreter = [str(environment / "bin" / "python"), "-I"]
-            silent = _ask(_runner(runtime), interpreter, jupyter_inside, "silent_kernels", files, PATIENCE_S)
+            silent = ask(_runner(runtime), interpreter, jupyter_inside, "silent_kernels", files, PATIENCE_S)
         except (RefusedError, OSError):
             # Who cannot be asked may compute.
             silent = files
@@ -119,43 +110,3 @@ def _connection_files(process: Process, directory: Path) -> list[str]:
     """The connection file of a kernel of the server, which its command line names."""
     paths = [Path(word.rpartition("=")[2]) for word in process.command if word.endswith(".json")]
     return [str(path) for path in paths if path.parent == directory]
-
-
-def _ask(user: Account | None, interpreter: list[str], module, question: str, *arguments):
-    """Have a function of a module answered by another interpreter, with the rights of the user where one is given."""
-    try:
-        return json.loads(_run_as(user, [*interpreter, "-c", inspect.getsource(module)], [question, arguments]))
-    except (_FailedError, ValueError) as error:
-        whose = f" as {user.name}" if user else ""
-        raise RefusedError(f"{interpreter[0]} does not run{whose} ({error}).") from None
-
-
-def _run_as(user: Account | None, command: list[str], question: object = None) -> str:
-    """What a command answers to a question on standard input, with the rights of the user where one is given.
-
-    Raises:
-        _FailedError: It fails, or takes too long.
-    """
-    rights = {}
-    if user is not None:
-        rights = {
-            "user": user.uid,
-            "group": user.gid,
-            "extra_groups": os.getgrouplist(user.name, user.gid),
-            "env": {"HOME": user.home, "USER": user.name, "LC_ALL": "C.UTF-8", "PATH": "/usr/bin:/bin"},
-        }
-    try:
-        return subprocess.run(
-            command,
-            input=json.dumps(question),
-            capture_output=True,
-            text=True,
-            check=True,
-            timeout=ANSWER_TIMEOUT_S,
-            cwd="/",
-            **rights,
-        ).stdout
-    except subprocess.CalledProcessError as error:
-        raise _FailedError((error.stderr.strip().splitlines() or ["no word"])[-1]) from None
-    except (OSError, ValueError, subprocess.TimeoutExpired) as error:
-        raise _FailedError(type(error).__name__) from None

@@ -99,7 +99,7 @@ def test_what_a_restart_would_destroy_is_known(
             raise host.RefusedError("damaged")
         return silent
 
-    monkeypatch.setattr(host, "_ask", ask)
+    monkeypatch.setattr(host, "ask", ask)
     assert host.work_of(server(host), Path("/opt/dlhost/jupyter")) == work
     assert asked in ([], [str(host.RUNTIME / "dlhost-jupyter-ada/kernel-1.json")])
 
