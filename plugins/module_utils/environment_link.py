@@ -67,7 +67,7 @@ def plan(wanted: Wanted, thorough: bool) -> Plan:
         PythonEnvironmentError: Something else is where the link should be.
     """
     path = wanted.path
-    current = _current(path)
+    current = in_use(path)
     others = [beside for beside in _siblings(path) if beside != current]
     leftovers = _unused([other for other in others if not (other / record.RECORD).exists()])
     reasons, diffs = _differences(wanted, current, thorough)
@@ -97,7 +97,7 @@ def carry_out(plan: Plan, build: Callable[[], None]) -> None:
         if plan.build:
             build()
         if plan.reasons:
-            previous = _current(plan.path)
+            previous = in_use(plan.path)
             _switch(plan.path, plan.directory)
             for old in _unused([path for path in _siblings(plan.path) if path not in (plan.directory, previous)]):
                 # First the record: what is left of a cut removal is a leftover.
@@ -108,10 +108,27 @@ def carry_out(plan: Plan, build: Callable[[], None]) -> None:
         raise PythonEnvironmentError(f"{what}: {error.strerror}. What was in use still is; run again.") from None
 
 
+def in_use(path: Path) -> Path | None:
+    """The environment beside path that it points to; none where it is missing or points elsewhere."""
+    if not path.is_symlink():
+        if path.exists():
+            raise PythonEnvironmentError(f"{path} is not dlhost's. Move it away and run again.")
+        return None
+    target = path.parent / path.readlink()
+    return target if target in _siblings(path) else None
+
+
 def what_is_there(path: Path) -> list[Path]:
     """All that path consists of: the link, a new one that was not in place yet, environments, and what was fetched."""
     links = [link for link in (path, _new_link(path)) if link.is_symlink()]
     return [*links, *_siblings(path), *([downloads(path)] if downloads(path).exists() else [])]
+
+
+def what_can_go(path: Path) -> list[Path]:
+    """The same without environments that a process runs from."""
+    there = what_is_there(path)
+    unused = _unused([each for each in there if not each.is_symlink()])
+    return [each for each in there if each.is_symlink() or each in unused]
 
 
 def remove(paths: list[Path]) -> None:
@@ -168,16 +185,6 @@ def _locks(lock: int) -> bool:
 def downloads(path: Path) -> Path:
     """Where a build keeps what it fetched, for the run after one that failed."""
     return path.with_name(f".{path.name}-downloads")
-
-
-def _current(path: Path) -> Path | None:
-    """The environment beside path that it points to; none where it is missing or points elsewhere."""
-    if not path.is_symlink():
-        if path.exists():
-            raise PythonEnvironmentError(f"{path} is not dlhost's. Move it away and run again.")
-        return None
-    target = path.parent / path.readlink()
-    return target if target in _siblings(path) else None
 
 
 def _siblings(path: Path) -> list[Path]:

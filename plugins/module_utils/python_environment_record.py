@@ -7,11 +7,13 @@ import json
 import os
 import re
 import stat
+from collections.abc import Sequence
 from pathlib import Path
 
 RECORD = "dlhost-environment.json"
 SCHEMA_VERSION = 1
 BLOCK = 1 << 20
+CHANGED = "content changed"
 
 
 def read(directory: Path) -> dict:
@@ -23,14 +25,25 @@ def read(directory: Path) -> dict:
         return {}
 
 
-def write(directory: Path, digest: str, python: str, site_packages: Path, distributions: dict[str, str]) -> None:
-    """Record every file as it is now; an environment that has a record is a complete one."""
+def write(
+    directory: Path,
+    digest: str,
+    python: str,
+    site_packages: Path,
+    distributions: dict[str, str],
+    closed: Sequence[Path] = (),
+) -> None:
+    """Record every file as it is now; an environment that has a record is a complete one.
+
+    What comes to site_packages or to a closed directory later is a damage.
+    """
     record = {
         "schema_version": SCHEMA_VERSION,
         "digest": digest,
         "python": python,
         "distributions": distributions,
         "site_packages": str(site_packages.relative_to(directory)),
+        "closed": [str(path.relative_to(directory)) for path in closed],
         "owner": [os.geteuid(), os.getegid()],
         "files": dict(_files(directory)),
     }
@@ -47,24 +60,27 @@ def write(directory: Path, digest: str, python: str, site_packages: Path, distri
 def damages(directory: Path, record: dict, thorough: bool) -> list[str]:
     """How the files differ from the record, one line each; `thorough` reads those too that look untouched."""
     site, owner = record["site_packages"], tuple(record["owner"])
+    # Older records know of no more than the one.
+    closed = {site, *record.get("closed", ())}
     recorded, missing, found = set(), set(), []
     for name, entry in record["files"].items():
-        place, _, last = name.rpartition("/")
-        if place == site:
-            recorded.add(last)
+        place = name.rpartition("/")[0]
+        if place in closed:
+            recorded.add(name)
         damage = "missing" if place in missing else _damage(f"{directory}/{name}", entry, owner, thorough)
         if damage == "missing":
             missing.add(name)
         # What lay in a missing directory goes without saying.
         if damage and place not in missing:
             found.append(f"{_named(directory, site, name)}: {damage}")
-    strange = sorted(_names(directory / site) - recorded)
-    return [*(f"{_named(directory, site, f'{site}/{name}')}: not of the lock" for name in strange), *found]
+    strange = sorted({f"{place}/{name}" for place in closed for name in _names(directory / place)} - recorded)
+    return [*(f"{_named(directory, site, name)}: not of the lock" for name in strange), *found]
 
 
 def _named(directory: Path, site: str, path: str) -> str:
-    """A distribution by its name and version, anything else by its path."""
+    """A distribution or conda package by its name and version, anything else by its path."""
     distribution = re.fullmatch(rf"{re.escape(site)}/([^-/]+)-([^/]+)[.]dist-info", path)
+    distribution = distribution or re.fullmatch(r"conda-meta/(.+)-([^-]+-[^-]+)[.]json", path)
     return f"{distribution[1]} {distribution[2]} in {directory}" if distribution else f"{directory}/{path}"
 
 
@@ -95,7 +111,7 @@ def _damage(path: str, entry: list, owner: tuple[int, ...], thorough: bool) -> s
     if stat.S_ISDIR(mode) or (seen.st_size == size and seen.st_mtime_ns == mtime_ns and not thorough):
         return ""
     # A file may have been touched, or restored from a backup.
-    return "" if seen.st_size == size and _checksum(path, mode) == checksum else "content changed"
+    return "" if seen.st_size == size and _checksum(path, mode) == checksum else CHANGED
 
 
 def _checksum(path: str, mode: int) -> str:

@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Filter: what role conda is to keep on a host."""
+
+from __future__ import annotations
+
+from ansible_collections.dlhost.host.plugins.plugin_utils.conda_plan import Settings, plan
+
+DOCUMENTATION = r"""
+name: conda_plan
+short_description: What role conda is to keep on a host
+description:
+  - Reads the locks on the controller and compares them with what is declared. No host is asked.
+author: dlhost maintainers (@dlhost)
+positional: _input
+options:
+  _input:
+    description: The settings of role conda, under their names without the prefix.
+    type: dict
+    required: true
+  inventory:
+    description: What the inventory is called, for commands that a refusal names.
+    type: str
+    required: true
+"""
+
+EXAMPLES = r"""
+__conda_plan: "{{ settings | dlhost.host.conda_plan(inventory_dir | basename) }}"
+"""
+
+RETURN = r"""
+_value:
+  description:
+    - C(refusal), one sentence or empty; C(look) and C(build), the environments as M(dlhost.host.conda_environments)
+      takes them to compare and to build; C(kernels), names of those that are to be one.
+  type: dict
+"""
+
+
+def conda_plan(settings: dict, inventory: str) -> dict[str, object]:
+    return plan(Settings(**settings), inventory)
+
+
+class FilterModule:
+    def filters(self) -> dict[str, object]:
+        return {"conda_plan": conda_plan}

@@ -1,0 +1,316 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Ansible module: conda environments that hold exactly what their locks say."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: conda_environments
+short_description: Keep conda environments exactly as their locks say
+description:
+  - C(PREFIX/envs/NAME) becomes a symbolic link to an environment that lies beside it, in a directory named after what
+    it holds. What differs from its lock or is damaged is built anew in full, then switched to. So what runs from the
+    present one is not disturbed, and a build that fails changes nothing.
+  - The previous environment is kept until the next switch, and as long as a process runs from it. To go back to its
+    lock is a switch, which downloads nothing.
+  - Conda packages are linked by py-rattler, those of pip by uv, both from an environment of their own at
+    C(PREFIX/installer). Nothing is solved. Every file has a checksum in the lock; what was fetched is kept in
+    C(PREFIX/packages) as long as an environment has it.
+  - What was installed is recorded in the environment. A run that changes nothing compares the record with the files.
+author: dlhost maintainers (@dlhost)
+options:
+  prefix:
+    description: The directory of all environments.
+    type: path
+    required: true
+  environments:
+    description: The environments; others that are there are left as they are.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      name:
+        description: Name of the environment.
+        type: str
+        required: true
+      state:
+        description: With V(absent), it is removed, but for what a process runs from.
+        type: str
+        choices: [present, absent]
+        default: present
+      optional:
+        description: Whether the others are kept although this one cannot be.
+        type: bool
+        default: false
+      digest:
+        description: One name for all that it holds. Required unless it is to go, as are C(platform) and C(holds).
+        type: str
+      platform:
+        description: Conda's name of the platform that it was locked for.
+        type: str
+      virtual_packages:
+        description: What the host must have at least, as conda's virtual packages C(__glibc) and C(__linux).
+        type: dict
+        default: {}
+      holds:
+        description: Name to version of every package, for people.
+        type: dict
+      python:
+        description: Where its Python has its distributions, relative to the environment; empty where there is none.
+        type: str
+        default: ""
+      index:
+        description: One more index of Python packages.
+        type: str
+        default: ""
+      lock_command:
+        description: The command that locks it anew, for refusals.
+        type: str
+        default: dlhost env lock
+      conda:
+        description: Its conda packages as the lock has them. A dry run does without.
+        type: list
+        elements: dict
+        default: []
+      pip:
+        description: Its pip part, as a requirements file with hashes. A dry run does without.
+        type: str
+        default: ""
+  installer:
+    description: The lock of the installer's environment, as for M(dlhost.host.python_environment).
+    type: str
+    required: true
+  python:
+    description: The interpreter to make the installer's environment with.
+    type: path
+    default: /usr/bin/python3
+  mirrors:
+    description: Prefixes of addresses in the lock, and what the host has in place of each.
+    type: dict
+    default: {}
+  pip_options:
+    description: Options of pip by their long names, as of M(dlhost.host.python_environment).
+    type: dict
+    default: {}
+  thorough:
+    description: Read every file instead of those that look changed by size or time.
+    type: bool
+    default: false
+  state:
+    description: With V(absent), the environments, the installer and what was fetched are removed.
+    type: str
+    choices: [present, absent]
+    default: present
+attributes:
+  check_mode:
+    support: full
+    description: Says what would be built and why, on a bare host too, and writes nothing.
+  diff_mode:
+    support: full
+    description: One line per package that comes, goes or changes its version, and per damage.
+"""
+
+EXAMPLES = r"""
+- name: Keep the environments
+  dlhost.host.conda_environments:
+    prefix: /opt/dlhost/conda
+    environments: "{{ __conda_plan.build }}"
+    installer: "{{ lookup('ansible.builtin.file', 'installer.txt') }}"
+  register: __conda_environments
+"""
+
+RETURN = r"""
+environments:
+  description:
+    - Name to C(directory), the real one, which changes with what the environment holds, empty where there is none;
+      C(reasons) why it is changed; C(error), why an optional one is not as its lock says.
+  type: dict
+  returned: always
+reasons:
+  description: Why anything is changed; empty where nothing is.
+  type: list
+  elements: str
+  returned: always
+"""
+
+import contextlib
+import os
+import platform
+import re
+from pathlib import Path
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.dlhost.host.plugins.module_utils import conda_build, environment_link, python_lock
+from ansible_collections.dlhost.host.plugins.module_utils import python_environment_record as record
+from ansible_collections.dlhost.host.plugins.module_utils.python_environment import Environment
+from ansible_collections.dlhost.host.plugins.module_utils.python_environment_build import find_interpreter
+from ansible_collections.dlhost.host.plugins.module_utils.python_environment_trouble import PythonEnvironmentError
+
+MACHINES = {"linux-64": "x86_64", "linux-aarch64": "aarch64"}
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "prefix": {"type": "path", "required": True},
+            "environments": {
+                "type": "list",
+                "elements": "dict",
+                "default": [],
+                "options": {
+                    "name": {"type": "str", "required": True},
+                    "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+                    "optional": {"type": "bool", "default": False},
+                    "digest": {"type": "str"},
+                    "platform": {"type": "str"},
+                    "virtual_packages": {"type": "dict", "default": {}},
+                    "holds": {"type": "dict"},
+                    "python": {"type": "str", "default": ""},
+                    "index": {"type": "str", "default": ""},
+                    "lock_command": {"type": "str", "default": "dlhost env lock"},
+                    "conda": {"type": "list", "elements": "dict", "default": []},
+                    "pip": {"type": "str", "default": ""},
+                },
+                "required_if": [("state", "present", ["digest", "platform", "holds"])],
+            },
+            "installer": {"type": "str", "required": True},
+            "python": {"type": "path", "default": "/usr/bin/python3"},
+            # A mirror, an index or a proxy may have a password in its URL.
+            "mirrors": {"type": "dict", "default": {}, "no_log": True},
+            "pip_options": {"type": "dict", "default": {}, "no_log": True},
+            "thorough": {"type": "bool", "default": False},
+            "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+        },
+        supports_check_mode=True,
+    )
+    act = converge if module.params["state"] == "present" else remove
+    try:
+        result = act(module.params, module.check_mode)
+    except (PythonEnvironmentError, python_lock.LockError) as error:
+        module.fail_json(msg=str(error))
+    for name, environment in result["environments"].items():
+        if environment["error"]:
+            module.warn(f"Optional environment {name}: {environment['error']}")
+    module.exit_json(**result)
+
+
+def converge(request: dict, check: bool) -> dict[str, object]:
+    """Make every environment an intact one of its lock; returns the module's result.
+
+    Raises:
+        PythonEnvironmentError: An environment that is not optional cannot be had; those before it are as they should.
+    """
+    prefix, environments = Path(request["prefix"]), request["environments"]
+    # All of them before the first is touched.
+    refused = {environment["name"]: _refusal(environment) for environment in environments}
+    for environment in environments:
+        if refused[environment["name"]] and not environment["optional"]:
+            raise PythonEnvironmentError(refused[environment["name"]])
+    # sudo's umask may be another; everybody reads the environments, and nobody but their owner writes to them.
+    os.umask(0o022)
+    results, reasons, diffs = {}, [], []
+    with contextlib.nullcontext(-1) if check else environment_link.only_run(prefix) as held:
+        if any(environment["state"] == "present" for environment in environments):
+            installer = _keep_installer(prefix / "installer", request, check, held)
+            reasons, diffs = [*installer["reasons"]], [*installer["diff"]]
+        for environment in environments:
+            name, path = environment["name"], prefix / "envs" / environment["name"]
+            try:
+                if refused[name]:
+                    raise PythonEnvironmentError(refused[name])
+                done = _keep(path, environment, request, check, held)
+            except PythonEnvironmentError as error:
+                if not environment["optional"]:
+                    raise PythonEnvironmentError(f"Environment {name}: {error}") from None
+                done = {"reasons": [], "diff": [], "directory": str(environment_link.in_use(path) or "")}
+                done["error"] = str(error)
+            reasons += done["reasons"]
+            diffs += done.pop("diff")
+            results[name] = {"error": "", **done}
+        if reasons and not check:
+            conda_build.prune(prefix)
+    return {"changed": bool(reasons), "environments": results, "reasons": reasons, "diff": diffs}
+
+
+def remove(request: dict, check: bool) -> dict[str, object]:
+    """Remove all that the module ever made below prefix; returns the module's result."""
+    prefix = Path(request["prefix"])
+    links = {path.parent / re.sub(r"^\.|-link$|-[0-9a-f]{12}(-\d+)?$", "", path.name) for path in prefix.glob("envs/*")}
+    there = [each for path in [*sorted(links), prefix / "installer"] for each in environment_link.what_can_go(path)]
+    if (prefix / "packages").exists():
+        there.append(prefix / "packages")
+    if not check:
+        for path in there:
+            environment_link.remove([path])
+        for directory in (prefix / "envs", prefix):
+            with contextlib.suppress(OSError):  # Other things may be in it, or a process runs from an environment.
+                directory.rmdir()
+    reasons = [f"{path} is removed" for path in there]
+    return {
+        "changed": bool(there),
+        "environments": {},
+        "reasons": reasons,
+        "diff": [{"prepared": f"{reason}\n"} for reason in reasons],
+    }
+
+
+def _refusal(environment: dict) -> str:
+    """Why this host cannot have what the lock has; empty where it can."""
+    if environment["state"] == "absent":
+        return ""
+    again = f"lock it for this host too: `{environment['lock_command']}`."
+    machine = os.uname().machine
+    if MACHINES.get(environment["platform"]) != machine:
+        return f"Environment {environment['name']} was locked for {environment['platform']}, not for {machine}; {again}"
+    here = {"__glibc": platform.libc_ver()[1], "__linux": os.uname().release}
+    for package, version in here.items():
+        least = environment["virtual_packages"].get(package, "0")
+        if _numbers(version) < _numbers(least):
+            what = package.strip("_")
+            return f"Environment {environment['name']} was locked for {what} {least}, and here is {version}; {again}"
+    return ""
+
+
+def _numbers(version: str) -> list[int]:
+    return [int(number) for number in re.findall(r"\d+", version)[:3]]
+
+
+def _keep_installer(path: Path, request: dict, check: bool, held: int) -> dict[str, object]:
+    try:
+        interpreter = find_interpreter(Path(request["python"]))
+    except PythonEnvironmentError:
+        if not check:
+            raise
+        return {"reasons": [f"{path} is not there yet"], "diff": []}
+    environment = Environment(path, interpreter, python_lock.parse(request["installer"]))
+    plan = environment.plan(request["thorough"])
+    if not check:
+        environment_link.carry_out(plan, lambda: environment.build(plan, request["pip_options"], held))
+    return plan.result()
+
+
+def _keep(path: Path, environment: dict, request: dict, check: bool, held: int) -> dict[str, object]:
+    """Keep one environment as it is wanted; returns its part of the result, and its diff."""
+    if environment["state"] == "absent":
+        there = environment_link.what_can_go(path)
+        if there and not check:
+            environment_link.remove(there)
+        reasons = [f"{each} is removed" for each in there]
+        return {"directory": "", "reasons": reasons, "diff": [{"prepared": f"{reason}\n"} for reason in reasons]}
+    wanted = environment_link.Wanted(path, environment["digest"], conda_build.MADE_WITH, environment["holds"])
+    plan = environment_link.plan(wanted, request["thorough"])
+    prefix = Path(request["prefix"])
+    workshop = conda_build.Workshop(
+        prefix / "installer", prefix / "packages", request["mirrors"], request["pip_options"]
+    )
+    if not check:
+        distrust = any(reason.endswith(record.CHANGED) for reason in plan.reasons)
+        environment_link.carry_out(
+            plan, lambda: conda_build.build(plan.directory, environment, workshop, distrust, held)
+        )
+    result = plan.result()
+    return {"directory": str(plan.directory), "reasons": result["reasons"], "diff": result["diff"]}
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What role conda is to keep on a host, from declarations and the locks beside the inventory; reads only those."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.dlhost.host.plugins.plugin_utils import conda_lock, environment_kinds
+from ansible_collections.dlhost.host.plugins.plugin_utils.conda_lock import CondaLockError, Environment, Lock
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """The settings of role conda, under their names without the prefix."""
+
+    environments: list[dict[str, Any]]
+    base: bool
+    locks: str
+    """A directory on the controller."""
+    state: str
+
+
+def plan(settings: Settings, inventory: str) -> dict[str, Any]:
+    """What is refused, or what module conda_environments is given, and which environments are kernels.
+
+    `look` has of every environment what a comparison needs, `build` all of it; `inventory` is named in refusals.
+    """
+    try:
+        wanted = (
+            conda_lock.environments(settings.environments, base=settings.base) if settings.state == "present" else []
+        )
+        locked = [_locked(environment, Path(settings.locks), inventory) for environment in wanted]
+    except CondaLockError as error:
+        return {"refusal": str(error), "look": [], "build": [], "kernels": []}
+    return {
+        "refusal": "",
+        "look": [{key: value for key, value in entry.items() if key not in {"conda", "pip"}} for entry in locked],
+        "build": locked,
+        "kernels": [
+            {"name": environment.name, "display_name": environment.display_name or environment.name}
+            for environment in wanted
+            if environment.kernel and environment.state == "present"
+        ],
+    }
+
+
+def _locked(environment: Environment, locks: Path, inventory: str) -> dict[str, Any]:
+    """An environment as module conda_environments takes it."""
+    said = {"name": environment.name, "optional": environment.optional, "state": environment.state}
+    if environment.state == "absent":
+        return said
+    command = f"dlhost env lock -i {inventory} {environment.name}"
+    lock = _read(environment, locks / conda_lock.file_name(environment.name), command)
+    refusal = conda_lock.cuda_refusal(lock)
+    if refusal:
+        raise CondaLockError(refusal)
+    return {
+        **said,
+        **conda_lock.to_host(lock),
+        "virtual_packages": dict(lock.virtual_packages),
+        "holds": _holds(lock),
+        "python": _site_packages(lock),
+        "index": environment_kinds.wheel_index(lock.wheels) if lock.wheels else "",
+        "lock_command": command,
+    }
+
+
+def _read(environment: Environment, path: Path, command: str) -> Lock:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise CondaLockError(f"Environment {environment.name} has no lock yet; make it with `{command}`.") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise CondaLockError(f"{path} cannot be read: {error}.") from None
+    lock = conda_lock.parse(text, str(path))
+    if lock.environment != environment.name:
+        raise CondaLockError(
+            f"{path} is the lock of environment {lock.environment}; make the right one with `{command}`."
+        )
+    if lock.declared != environment.declared:
+        raise CondaLockError(
+            f"Environment {environment.name} is declared otherwise than it was when locked; lock it with `{command}`."
+        )
+    return lock
+
+
+def _holds(lock: Lock) -> dict[str, str]:
+    """What an environment of the lock has, by name: versions of conda packages with their builds, those of pip."""
+    conda = {package.name: f"{package.version}={package.build}" for package in lock.conda}
+    return {**conda, **{f"{pin.name} (pip)": pin.version for pin in lock.pins}}
+
+
+def _site_packages(lock: Lock) -> str:
+    """Where its Python's distributions lie; empty where there is none."""
+    python = next((package for package in lock.conda if package.name == "python"), None)
+    if python is None:
+        return ""
+    # Only newer Pythons say it themselves.
+    minor = ".".join(python.version.split(".")[:2])
+    return python.python_site_packages_path or f"lib/python{minor}/site-packages"

@@ -1,0 +1,194 @@
+"""What tests of conda environments share: a real channel that may be gone, locks of it, a host with a prefix."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import http.server
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from uv import find_uv_bin
+
+from tests.unit.python_environments import plugin
+
+MAKE = Path(__file__).parents[2] / "molecule" / "shared" / "conda_channel" / "make.py"
+LIBRARY, ANSWER, GREETER, QUESTION = "libanswer 1.0", "answer 1.0", "greeter 1.0", "question 1.0"
+NEWER_LIBRARY = "libanswer 1.1"
+
+
+@dataclasses.dataclass
+class Channel:
+    """A channel's directory, served over HTTP."""
+
+    directory: Path
+    url: str = ""
+    gone: bool = False
+    served: list[str] = dataclasses.field(default_factory=list)
+
+    @functools.cached_property
+    def packages(self) -> dict[str, dict[str, Any]]:
+        """Name and version to what the channel says, of each the build without CUDA."""
+        found: dict[str, dict[str, Any]] = {}
+        for subdir in ("linux-64", "noarch"):
+            said = json.loads((self.directory / subdir / "repodata.json").read_text())
+            for file, package in {**said["packages"], **said["packages.conda"]}.items():
+                place = {"file": f"{subdir}/{file}"}
+                found.setdefault(f"{package['name']} {package['version']}", {**package, **place})
+                if package["name"] == "python":
+                    found["python"] = {**package, **place}
+        return found
+
+    def file(self, name: str) -> Path:
+        return self.directory / str(self.packages[name]["file"])
+
+
+def make(directory: Path) -> Path:
+    """The channel, with this Python."""
+    subprocess.run([sys.executable, "-B", MAKE, directory, "--python", sys.executable], check=True)
+    return directory
+
+
+@contextmanager
+def serve(directory: Path) -> Iterator[Channel]:
+    """The channel over HTTP, on a port of its own."""
+    channel = Channel(directory)
+
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        def do_GET(self) -> None:
+            if channel.gone:
+                self.send_error(503)
+                return
+            channel.served.append(self.path.rpartition("/")[2])
+            super().do_GET()
+
+        def log_message(self, format: str, *arguments: object) -> None:  # noqa: A002
+            """Nothing on the tests' output."""
+
+    class Server(http.server.ThreadingHTTPServer):
+        # rattler asks for many files at once, and who is turned away waits for seconds.
+        request_queue_size = 256
+
+    server = Server(("127.0.0.1", 0), functools.partial(Handler, directory=str(directory)))
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    channel.url = f"http://127.0.0.1:{server.server_port}"
+    try:
+        yield channel
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+@dataclasses.dataclass
+class Host:
+    """A prefix with an installer, the locks that it is given, and the module's answers."""
+
+    prefix: Path
+    channel: Channel
+    locks: Path
+    lock_url: str = ""
+    """What locks name in place of the channel's own address."""
+    mirrors: dict[str, str] = dataclasses.field(default_factory=dict)
+    pip_options: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+    def lock(self, name: str, *packages: str, pip: str = "", **more: Any) -> dict[str, Any]:
+        """Declare an environment and lock it to these packages; returns the declaration."""
+        declaration = {"name": name, "conda": list(packages), **more}
+        lock = plugin("plugin_utils.conda_lock")
+        said = lock.Lock(
+            environment=name,
+            platform="linux-64",
+            virtual_packages={"__glibc": "2.17", "__linux": "4.0"},
+            channels=(self.channel.url,),
+            declared=lock.declared(declaration),
+            wheels="",
+            conda=tuple(sorted((self._package(package) for package in packages), key=lambda package: package.name)),
+            pip=pip,
+        )
+        (self.locks / lock.file_name(name)).write_text(lock.write(said))
+        return declaration
+
+    def plan(self, *declarations: dict[str, Any]) -> dict[str, Any]:
+        settings = {"environments": [*declarations], "base": False, "locks": str(self.locks), "state": "present"}
+        return dict(plugin("filter.conda_plan").conda_plan(settings, "rig"))
+
+    def converge(self, *declarations: dict[str, Any], check: bool = False, **more: Any) -> dict[str, Any]:
+        plan = self.plan(*declarations)
+        assert plan["refusal"] == ""
+        # As Ansible fills them.
+        defaults = {"virtual_packages": {}, "python": "", "index": "", "conda": [], "pip": ""}
+        environments = [{**defaults, **environment} for environment in plan["look" if check else "build"]]
+        return self.ask(environments, check, **more)
+
+    def ask(self, environments: list[dict[str, Any]], check: bool = False, **more: Any) -> dict[str, Any]:
+        request = {
+            "prefix": str(self.prefix),
+            "environments": environments,
+            "mirrors": self.mirrors,
+            "pip_options": self.pip_options,
+            "thorough": False,
+            **more,
+        }
+        umask = os.umask(0o077)
+        try:
+            module = plugin("modules.conda_environments")
+            return dict((module.remove if more.get("state") == "absent" else module.converge)(request, check))
+        finally:
+            os.umask(umask)
+
+    def refuse(self, *declarations: dict[str, Any]) -> str:
+        """The sentence with which it fails; whatever was in use has to be so still."""
+        before = self.links()
+        trouble = plugin("module_utils.python_environment_trouble").PythonEnvironmentError
+        with pytest.raises(trouble) as refused:
+            self.converge(*declarations)
+        assert self.links() == before
+        return str(refused.value)
+
+    def links(self) -> dict[str, str]:
+        """Name of an environment to the directory that is in use."""
+        return {path.name: str(path.readlink()) for path in self.prefix.glob("envs/*") if path.is_symlink()}
+
+    def beside(self) -> list[str]:
+        """Everything that lies where the environments lie."""
+        return sorted(path.name for path in self.prefix.glob("envs/*"))
+
+    def environment(self, name: str) -> Path:
+        return self.prefix / "envs" / name
+
+    def _package(self, name: str) -> Any:
+        said = self.channel.packages[name]
+        lock = plugin("plugin_utils.conda_lock")
+        fields = {field.name for field in dataclasses.fields(lock.Package)}
+        known = {key: tuple(value) if isinstance(value, list) else value for key, value in said.items()}
+        url = f"{self.lock_url or self.channel.url}/{said['file']}"
+        return lock.Package(**{key: value for key, value in known.items() if key in fields}, url=url)
+
+
+def installer(prefix: Path) -> None:
+    """Stands in for the installer's environment: the same rattler and uv, of the environment that runs the tests."""
+    programs = prefix / "installer" / "bin"
+    programs.mkdir(parents=True)
+    (programs / "uv").symlink_to(find_uv_bin())
+    python = programs / "python"
+    python.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+    python.chmod(0o755)
+
+
+def break_channel(channel: Channel, name: str) -> None:
+    """Let the channel serve another file than its locks say."""
+    file = channel.file(name)
+    content = file.read_bytes() + b"more"
+    # Other tests have links to it.
+    file.unlink()
+    file.write_bytes(content)

@@ -1,0 +1,362 @@
+"""Conda environments of a real channel, made by rattler and uv: what is there, what differs, and what fails."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.unit.conda_host import (
+    ANSWER,
+    GREETER,
+    LIBRARY,
+    NEWER_LIBRARY,
+    QUESTION,
+    Channel,
+    Host,
+    break_channel,
+    installer,
+    make,
+    serve,
+)
+from tests.unit.python_environments import ALPHA, BETA, NO_INDEX, plugin
+from tests.unit.python_environments import serve as serve_index
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make(tmp_path_factory.mktemp("channel"))
+
+
+@pytest.fixture
+def channel(made: Path, tmp_path: Path) -> Iterator[Channel]:
+    """The channel for one test, which may change it."""
+    directory = tmp_path / "channel"
+    shutil.copytree(made, directory, copy_function=os.link)
+    with serve(directory) as served:
+        yield served
+
+
+@pytest.fixture
+def bare(channel: Channel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
+    """A host without any environment."""
+    monkeypatch.setattr("os.sync", lambda: None)
+    host = Host(tmp_path / "conda", channel, tmp_path / "locks", pip_options={"index_url": NO_INDEX})
+    host.locks.mkdir()
+    installer(host.prefix)
+    monkeypatch.setattr(plugin("modules.conda_environments"), "_keep_installer", lambda *_: {"reasons": [], "diff": []})
+    return host
+
+
+def snapshot(directory: Path) -> dict[str, tuple[int, int]]:
+    return {str(path): (path.lstat().st_ino, path.lstat().st_mtime_ns) for path in directory.rglob("*")}
+
+
+def test_python_packages_of_conda_and_of_pip_make_one_environment(bare: Host) -> None:
+    with serve_index(ALPHA, BETA) as index:
+        bare.pip_options = {"index_url": index.url, "trusted_host": ["127.0.0.1"]}
+        mixed = bare.lock("mixed", "python", LIBRARY, ANSWER, GREETER, QUESTION, pip=ALPHA.pin() + BETA.pin())
+        result = bare.converge(mixed)
+
+    directory = Path(result["environments"]["mixed"]["directory"])
+    assert result["changed"]
+    assert bare.links() == {"mixed": directory.name}
+    # A command of a conda package, which loads the compiled one, and a command that pip brought.
+    for command, said in (("answer", "41\n"), ("alpha", "1.0\n")):
+        assert subprocess.run([directory / "bin" / command], capture_output=True, text=True, check=True).stdout == said
+    # The directory itself was written into text and library; the post-link script ran.
+    assert f"#!{directory}/bin/python" in (directory / "bin" / "answer").read_text()
+    assert f"{directory}/share\0".encode() in (directory / "lib" / "libanswer.so").read_bytes()
+    assert (directory / "greeted").read_text() == f"greeter was linked into {directory}\n"
+    assert list(directory.glob("lib/python3*/site-packages/__pycache__/answer.*.pyc"))
+    # Whoever's umask it was.
+    assert directory.stat().st_mode & 0o777 == 0o755
+
+    bare.channel.gone = True
+    before = snapshot(bare.prefix)
+    assert not bare.converge(mixed)["changed"]
+    assert snapshot(bare.prefix) == before
+
+    (directory / "bin" / "pip-was-here").touch()
+    site = next(directory.glob("lib/python3*/site-packages"))
+    (site / "other-3.1.dist-info").mkdir()
+    # An environment as a whole is not closed: programs keep files in it. Its distributions are.
+    assert bare.converge(mixed, check=True)["reasons"] == [f"other 3.1 in {directory}: not of the lock"]
+
+
+def test_a_second_environment_of_the_same_packages_downloads_nothing(bare: Host) -> None:
+    first, second = bare.lock("first", LIBRARY, GREETER), bare.lock("second", LIBRARY, QUESTION)
+    bare.converge(first)
+    bare.channel.served.clear()
+    bare.converge(first, second)
+
+    assert bare.channel.served == [bare.channel.file(QUESTION).name]
+    assert set(bare.links()) == {"first", "second"}
+
+
+def test_another_lock_is_a_switch_and_so_is_the_way_back(bare: Host) -> None:
+    old = bare.lock("work", LIBRARY, GREETER)
+    bare.converge(old)
+    before = bare.links()["work"]
+    new = bare.lock("work", NEWER_LIBRARY)
+    foreseen = bare.converge(new, check=True)
+    result = bare.converge(new)
+
+    assert result["reasons"] == foreseen["reasons"] == ["the lock has changed"]
+    [shown] = [diff for diff in foreseen["diff"] if "after" in diff]
+    assert (shown["before"], shown["after"]) == ("greeter==1.0=0\nlibanswer==1.0=0\n", "libanswer==1.1=0\n")
+    assert len(bare.links()["work"]) == len(before)
+    assert bare.links()["work"] != before
+
+    bare.channel.gone = True
+    bare.converge(bare.lock("work", LIBRARY, GREETER))
+    assert bare.links()["work"] == before
+
+
+def test_what_no_environment_has_any_more_is_not_kept(bare: Host) -> None:
+    for packages in ((LIBRARY, GREETER), (QUESTION,), (NEWER_LIBRARY,)):
+        bare.converge(bare.lock("work", *packages))
+
+    # The last one and the one before it.
+    assert len(bare.beside()) == 3
+    kept = {path.name for path in (bare.prefix / "packages" / "conda").iterdir() if path.is_dir()}
+    assert kept == {"question-1.0-0", "libanswer-1.1-0"}
+
+
+@pytest.mark.parametrize(
+    ("damage", "seen"),
+    [
+        pytest.param(
+            lambda directory: (directory / "share" / "question.txt").unlink(),
+            "/share/question.txt: missing",
+            id="deleted file",
+        ),
+        pytest.param(
+            lambda directory: (directory / "conda-meta" / "question-1.0-0.json").unlink(),
+            "question 1.0-0 in ",
+            id="removed package",
+        ),
+        pytest.param(
+            lambda directory: (directory / "conda-meta" / "other-2.0-1.json").touch(),
+            "other 2.0-1 in ",
+            id="extra package",
+        ),
+        pytest.param(
+            # The same file, on disk, as in the cache.
+            lambda directory: (directory / "share" / "question.txt").write_text("What?\n"),
+            "/share/question.txt: content changed",
+            id="other content",
+        ),
+    ],
+)
+def test_a_damage_is_named_and_repaired(bare: Host, damage: Callable[[Path], object], seen: str) -> None:
+    work = bare.lock("work", QUESTION, LIBRARY)
+    bare.converge(work)
+    damaged = bare.environment("work").resolve()
+    damage(damaged)
+
+    foreseen = bare.converge(work, check=True)
+    assert len(foreseen["reasons"]) == 1
+    assert seen in foreseen["reasons"][0]
+    repaired = bare.converge(work)
+    assert repaired["reasons"] == foreseen["reasons"]
+    assert bare.links()["work"] == f"{damaged.name}-2"
+    assert "six by nine" in (bare.environment("work") / "share" / "question.txt").read_text()
+    assert not bare.converge(work, check=True, thorough=True)["changed"]
+
+
+def test_what_a_mirror_serves_is_what_the_lock_names(bare: Host) -> None:
+    bare.lock_url = "https://conda.example.org/forge"
+    bare.mirrors = {bare.lock_url: bare.channel.url.replace("//", "//user:secret@")}
+    bare.converge(bare.lock("work", QUESTION))
+
+    assert bare.channel.served == [bare.channel.file(QUESTION).name]
+    said = (bare.environment("work") / "conda-meta" / "question-1.0-0.json").read_text()
+    assert bare.lock_url in said
+    assert "secret" not in said
+
+
+def test_a_channel_that_serves_something_else_is_refused(bare: Host) -> None:
+    work = bare.lock("work", QUESTION, LIBRARY)
+    break_channel(bare.channel, QUESTION)
+
+    said = bare.refuse(work)
+    assert said.startswith(
+        f"Environment work: What is served as {bare.channel.url}/noarch/question-1.0-0.tar.bz2 is not"
+    )
+    assert said.endswith("find out which of the two is wrong.")
+    assert bare.beside() == []
+
+
+def test_a_channel_without_the_file_is_said(bare: Host) -> None:
+    work = bare.lock("work", QUESTION)
+    bare.channel.file(QUESTION).unlink()
+
+    assert bare.refuse(work) == (
+        f"Environment work: {bare.channel.url}/noarch/question-1.0-0.tar.bz2 cannot be fetched (404 File not found). "
+        "Nothing has changed; if it is gone for good, make the lock anew with `dlhost env lock`, or name a mirror that "
+        "has it."
+    )
+
+
+def test_an_index_with_another_file_is_refused_and_what_was_in_use_still_is(bare: Host) -> None:
+    work = bare.lock("work", "python")
+    bare.converge(work)
+    with serve_index(ALPHA) as index:
+        bare.pip_options = {"index_url": index.url, "trusted_host": ["127.0.0.1"]}
+        wrong = bare.lock("work", "python", pip=ALPHA.pin("0" * 64))
+        said = bare.refuse(wrong)
+    assert said.startswith("Environment work: What is served as alpha==1.0 is not what the lock allows")
+    assert len(bare.beside()) == 2
+
+
+def test_an_optional_one_fails_alone(bare: Host) -> None:
+    extra, work = bare.lock("extra", QUESTION, optional=True), bare.lock("work", LIBRARY)
+    break_channel(bare.channel, QUESTION)
+    result = bare.converge(extra, work)
+
+    assert set(bare.links()) == {"work"}
+    assert "is not what the lock allows" in result["environments"]["extra"]["error"]
+    assert result["environments"]["extra"]["directory"] == ""
+    assert result["environments"]["work"]["error"] == ""
+    # It is tried again, and that is no change.
+    assert not bare.converge(extra, work)["changed"]
+
+
+def test_what_this_host_cannot_have_is_refused_before_anything_is_done(bare: Host) -> None:
+    good = bare.plan(bare.lock("good", QUESTION))["build"]
+    [other] = bare.plan(bare.lock("other", LIBRARY))["build"]
+    trouble = plugin("module_utils.python_environment_trouble").PythonEnvironmentError
+    for change, seen in (
+        ({"platform": "linux-aarch64"}, "was locked for linux-aarch64, not for "),
+        ({"virtual_packages": {"__glibc": "2.99"}}, "was locked for glibc 2.99, and here is "),
+    ):
+        with pytest.raises(trouble) as refused:
+            bare.ask([*good, {**other, **change}])
+        assert seen in str(refused.value)
+        assert str(refused.value).endswith("lock it for this host too: `dlhost env lock -i rig other`.")
+    assert bare.beside() == []
+    assert bare.channel.served == []
+
+
+def test_a_run_that_is_killed_is_finished_by_the_next(bare: Host) -> None:
+    slow = bare.lock("work", *(f"filler-{number:03} 1.0" for number in range(200)), LIBRARY)
+    child = os.fork()
+    if child == 0:
+        bare.converge(slow)
+        os._exit(0)
+    deadline = time.monotonic() + 60
+    while not list(bare.prefix.glob("envs/work-*/conda-meta/*")) and time.monotonic() < deadline:
+        time.sleep(0.005)
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    assert bare.links() == {}
+    [left] = bare.beside()
+
+    # What the killed run started has to end first, which is what the lock is for.
+    assert bare.converge(slow)["reasons"][-1] == f"{bare.prefix}/envs/{left} was left by a run that was cut"
+    assert bare.links() == {"work": left}
+    assert not bare.converge(slow, check=True, thorough=True)["changed"]
+
+
+def test_removal_takes_the_environment_but_not_from_under_a_process(bare: Host) -> None:
+    work, other = bare.lock("work", "python"), bare.lock("other", QUESTION)
+    bare.converge(work, other)
+    directory = bare.environment("work").resolve()
+    with subprocess.Popen([directory / "bin" / "python", "-c", "input()"], stdin=subprocess.PIPE) as process:
+        bare.converge({"name": "work", "state": "absent"}, other)
+        assert bare.beside() == sorted(["other", bare.links()["other"], directory.name])
+        process.communicate(b"\n")
+    assert bare.converge({"name": "work", "state": "absent"}, other)["changed"]
+    assert not bare.converge({"name": "work", "state": "absent"}, other)["changed"]
+    assert bare.beside() == sorted(["other", bare.links()["other"]])
+
+
+def test_removal_of_all_leaves_what_others_put_there(bare: Host) -> None:
+    bare.converge(bare.lock("work", QUESTION), bare.lock("other", LIBRARY))
+    shutil.rmtree(bare.prefix / "installer")
+    (bare.prefix / "envs" / "mine").mkdir()
+
+    assert bare.ask([], check=True, state="absent")["changed"]
+    assert bare.links()
+    assert bare.ask([], state="absent")["changed"]
+    assert [path.name for path in bare.prefix.rglob("*")] == ["envs", "mine"]
+    assert not bare.ask([], state="absent")["changed"]
+
+
+def test_a_directory_that_is_not_dlhosts_is_refused(bare: Host) -> None:
+    bare.environment("work").mkdir(parents=True)
+
+    assert bare.refuse(bare.lock("work", QUESTION)) == (
+        f"Environment work: {bare.environment('work')} is not dlhost's. Move it away and run again."
+    )
+
+
+@pytest.mark.parametrize(
+    ("file", "variables", "options", "seen"),
+    [
+        pytest.param("", {}, {}, {}, id="nothing"),
+        pytest.param(
+            "[global]\nindex-url = https://a.example/simple\n[install]\nextra-index-url =\n  https://b.example\n  https://c.example\n",
+            {"PIP_TRUSTED_HOST": "a.example b.example"},
+            {},
+            {
+                "UV_DEFAULT_INDEX": "https://a.example/simple",
+                "UV_EXTRA_INDEX_URL": "https://b.example https://c.example",
+                "UV_INSECURE_HOST": "a.example b.example",
+            },
+            id="what pip would do",
+        ),
+        pytest.param(
+            "[global]\nindex-url = https://a.example/simple\ntimeout = 3\n",
+            {},
+            {
+                "index_url": "https://b.example",
+                "find_links": ["/srv/a", "/srv/b"],
+                "no_index": True,
+                "proxy": "http://p:1",
+            },
+            {
+                "UV_DEFAULT_INDEX": "https://b.example",
+                "UV_FIND_LINKS": "/srv/a,/srv/b",
+                "UV_NO_INDEX": "True",
+                "HTTP_PROXY": "http://p:1",
+                "HTTPS_PROXY": "http://p:1",
+            },
+            id="the options win",
+        ),
+    ],
+)
+def test_uv_goes_the_way_that_pip_would(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    file: str,
+    variables: dict[str, str],
+    options: dict[str, object],
+    seen: dict[str, str],
+) -> None:
+    module = plugin("module_utils.conda_pip")
+    (tmp_path / "pip.conf").write_text(file)
+    monkeypatch.setattr(module, "FILES", [tmp_path / "pip.conf"])
+    for name in [name for name in os.environ if name.startswith("PIP_")]:
+        monkeypatch.delenv(name)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+
+    assert module.variables(options, "") == seen
+    more = module.variables(options, "https://wheels.example")["UV_EXTRA_INDEX_URL"]
+    assert more == f"{seen.get('UV_EXTRA_INDEX_URL', '')} https://wheels.example".strip()
+
+
+def test_passwords_of_addresses_are_not_told() -> None:
+    said = "x\nCaused by: error sending request for url (https://me:secret@a.example/b)\nCaused by: timed out"
+    assert str(plugin("module_utils.conda_trouble").explain(said)) == (
+        "https://a.example/b cannot be reached (timed out). Nothing has changed, and what was fetched is kept; "
+        "run again when it can."
+    )

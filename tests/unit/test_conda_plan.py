@@ -1,0 +1,130 @@
+"""What role conda is told to keep: the locks beside the inventory, held against what is declared."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.unit.python_environments import ALPHA, plugin
+
+WORK = {"name": "work", "python": "3.12", "conda": ["numpy"]}
+
+
+def package(name: str, version: str, **more: Any) -> Any:
+    url = f"https://conda.example.org/forge/linux-64/{name}-{version}-0.conda"
+    lock = plugin("plugin_utils.conda_lock")
+    return lock.Package(name, version, "0", 0, "linux-64", url, "0" * 64, **more)
+
+
+def write(locks: Path, declaration: dict[str, Any], *packages: Any, pip: str = "", wheels: str = "") -> None:
+    lock = plugin("plugin_utils.conda_lock")
+    said = lock.Lock(
+        environment=declaration["name"],
+        platform="linux-64",
+        virtual_packages={"__glibc": "2.36"},
+        channels=("https://conda.example.org/forge",),
+        declared=lock.declared(declaration),
+        wheels=wheels,
+        conda=packages or (package("numpy", "2.4.0"), package("python", "3.12.9")),
+        pip=pip,
+    )
+    (locks / lock.file_name(declaration["name"])).write_text(lock.write(said))
+
+
+def plan(locks: Path, *declarations: dict[str, Any], **more: Any) -> dict[str, Any]:
+    settings = {"environments": [*declarations], "base": False, "locks": str(locks), "state": "present", **more}
+    return dict(plugin("filter.conda_plan").conda_plan(settings, "rig"))
+
+
+def test_an_environment_is_what_its_lock_says(tmp_path: Path) -> None:
+    write(tmp_path, WORK, pip=ALPHA.pin(), wheels="cu126")
+    said = plan(tmp_path, WORK)
+
+    assert said["refusal"] == ""
+    [built], [looked] = said["build"], said["look"]
+    assert built["holds"] == {"numpy": "2.4.0=0", "python": "3.12.9=0", "alpha (pip)": "1.0"}
+    assert built["python"] == "lib/python3.12/site-packages"
+    assert built["index"] == "https://download.pytorch.org/whl/cu126"
+    assert {name for name in built if name not in looked} == {"conda", "pip"}
+    assert said["kernels"] == [{"name": "work", "display_name": "work"}]
+
+
+def test_a_python_knows_best_where_its_distributions_are(tmp_path: Path) -> None:
+    place = "lib/python3.14t/site-packages"
+    write(tmp_path, WORK, package("python", "3.14.1", python_site_packages_path=place))
+    assert plan(tmp_path, WORK)["build"][0]["python"] == place
+    write(tmp_path, WORK, package("numpy", "2.4.0"))
+    assert plan(tmp_path, WORK)["build"][0]["python"] == ""
+
+
+def test_what_is_to_go_needs_no_lock(tmp_path: Path) -> None:
+    said = plan(tmp_path, {**WORK, "state": "absent"})
+    assert said["look"] == said["build"] == [{"name": "work", "optional": False, "state": "absent"}]
+    assert said["kernels"] == []
+    assert plan(tmp_path, WORK, state="absent", base=True)["look"] == []
+
+
+def test_a_kernel_has_the_name_that_it_is_given_and_conda_itself_is_none(tmp_path: Path) -> None:
+    named, plain = {**WORK, "display_name": "Work 3.12"}, {"name": "plain", "kernel": False}
+    base = {"name": "base", "kind": "base", "kernel": False}
+    lock = plugin("plugin_utils.conda_lock")
+    for declaration in (named, plain):
+        write(tmp_path, declaration)
+    write(tmp_path, {**plain, "name": "other"})
+    text = (tmp_path / lock.file_name("other")).read_text()
+    declared = lock.Environment(**base).declared
+    (tmp_path / lock.file_name("base")).write_text(
+        lock.write(dataclasses.replace(lock.parse(text, "it"), environment="base", declared=declared))
+    )
+
+    said = plan(tmp_path, named, plain, base=True)
+    assert said["refusal"] == ""
+    assert [environment["name"] for environment in said["build"]] == ["base", "work", "plain"]
+    assert said["kernels"] == [{"name": "work", "display_name": "Work 3.12"}]
+
+
+@pytest.mark.parametrize(
+    ("declared", "pip", "said"),
+    [
+        pytest.param(
+            {**WORK, "conda": ["numpy", "scipy"]},
+            "",
+            "Environment work is declared otherwise than it was when locked; "
+            "lock it with `dlhost env lock -i rig work`.",
+            id="declared otherwise",
+        ),
+        pytest.param(
+            {"name": "none"},
+            "",
+            "Environment none has no lock yet; make it with `dlhost env lock -i rig none`.",
+            id="no lock",
+        ),
+        pytest.param(
+            WORK,
+            f"nvidia-cublas-cu12==1.0 --hash=sha256:{'0' * 64}\nnvidia-cublas==13.0 --hash=sha256:{'0' * 64}\n",
+            "Environment work would have the libraries of CUDA 12 (nvidia-cublas-cu12) and CUDA 13 (nvidia-cublas), "
+            "which overwrite each other; give each framework an environment of its own.",
+            id="two releases of CUDA",
+        ),
+    ],
+)
+def test_what_does_not_fit_is_refused_with_the_way_out(
+    tmp_path: Path, declared: dict[str, Any], pip: str, said: str
+) -> None:
+    write(tmp_path, WORK, pip=pip)
+    found = plan(tmp_path, declared)
+    assert found["refusal"] == said
+    assert found["build"] == []
+
+
+def test_the_lock_of_another_environment_is_refused(tmp_path: Path) -> None:
+    write(tmp_path, WORK)
+    lock = plugin("plugin_utils.conda_lock")
+    (tmp_path / lock.file_name("work")).rename(tmp_path / lock.file_name("other"))
+    assert plan(tmp_path, {**WORK, "name": "other"})["refusal"] == (
+        f"{tmp_path / lock.file_name('other')} is the lock of environment work; make the right one with "
+        "`dlhost env lock -i rig other`."
+    )
