@@ -176,7 +176,7 @@ def installed(host: Host, control_path_dir: Path, prefix: str, urls: bool) -> Ho
     """The environments that a host has, in one round trip; why they are not known is part of it."""
     arguments = shlex.join([f"{prefix}/envs", "urls" if urls else ""])
     script = (
-        "if [ -x /usr/bin/python3 ]; then printf environments=\n"
+        "if [ -x /usr/bin/python3 ]; then\n"
         f"/usr/bin/python3 - {arguments} <<'END_OF_LOOK'\n{INSIDE.read_text(encoding='utf-8')}\nEND_OF_LOOK\n"
         "else echo 'environments={}'; fi\necho complete=yes\n"
     )

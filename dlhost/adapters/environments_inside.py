@@ -1,4 +1,4 @@
-"""Which conda environments a host has and what is in them, as one line of JSON; runs on the host, changes nothing.
+"""Which conda environments a host has and what is in them, as JSON on a line; runs on the host, changes nothing.
 
 Its arguments are the directory of the environments, and `urls` where it is wanted where the packages came from.
 """
@@ -53,4 +53,4 @@ def _url(meta: Path) -> str:
 
 
 if __name__ == "__main__":
-    sys.stdout.write(json.dumps(environments(Path(sys.argv[1]), sys.argv[2] == "urls")) + "\n")
+    sys.stdout.write(f"environments={json.dumps(environments(Path(sys.argv[1]), sys.argv[2] == 'urls'))}\n")
