@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from urllib.parse import urlsplit
 
-from dlhost.adapters import network, openssh, runner
+from dlhost.adapters import content, network, openssh, runner
 from dlhost.errors import ExitCode, UsageError
 from dlhost.operations.remote import Ask, reached
 from dlhost.values.inventory import Host
-from dlhost.values.services import Offer, Service, choose, listed
+from dlhost.values.services import Offer, Service, choose, listed, ways_in
 
 HTTPS = 443
 Say = Callable[[str], None]
@@ -28,7 +28,7 @@ def open_service(inventory: str, host: str, name: str, user: str, ask: Ask, read
         ready(url)
         return ExitCode.DONE
     say(f"{why_not}; going through SSH.")
-    return _tunnel(at, service, None, ready, say)
+    return _tunnel(inventory, at, service, None, ready, say)
 
 
 def tunnel_service(
@@ -40,7 +40,7 @@ def tunnel_service(
         UsageError: As above, or the local port is taken.
     """
     at, _, service = find_service(inventory, host, name, user, ask)
-    return _tunnel(at, service, local_port, ready, say)
+    return _tunnel(inventory, at, service, local_port, ready, say)
 
 
 def find_service(inventory: str, host: str, name: str, user: str, ask: Ask) -> tuple[Host, Offer, Service]:
@@ -84,14 +84,17 @@ def local_port_for(service: Service, wanted: int | None) -> int:
 
 def url_through_tunnel(service: Service, local_port: int) -> str:
     """Where a service is for this machine's programs, once a tunnel leads there."""
-    return f"http://{network.LOOPBACK}:{local_port}{service.path}"
+    return f"{service.scheme}://{network.LOOPBACK}:{local_port}{service.path}"
 
 
-def _tunnel(host: Host, service: Service, local_port: int | None, ready: Say, say: Say) -> int:
+def _tunnel(inventory: str, host: Host, service: Service, local_port: int | None, ready: Say, say: Say) -> int:
     local = local_port_for(service, local_port)
+    (way,) = ways_in(host, Offer((service,)), content.role_schemas(), f"-i {inventory} --host {host.name}")
 
     def announce() -> None:
         ready(url_through_tunnel(service, local))
+        if way.password:
+            say(f"`{way.password}` shows its password.")
         say("Ctrl-C ends the tunnel.")
 
     code = openssh.forward(host.connection, local, service.port, announce)

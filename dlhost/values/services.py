@@ -15,23 +15,26 @@ from dlhost.values.schema import RoleSchema, secrets_in
 SCHEMA_VERSION = 1
 DIRECTORY = "/etc/dlhost/services.d"
 # For the shell's completion; a host may offer others.
-NAMES = ("jupyter", "tensorboard")
+NAMES = ("jupyter", "tensorboard", "vnc")
 
 # What may become part of a command or of an address that a browser opens.
 _NAME = re.compile(r"[a-z][a-z0-9_-]*")
 _USER = re.compile(r"\w[\w.@-]*")
+# What opens it: a browser, or a viewer of desktops.
+_SCHEME = re.compile(r"http|vnc")
 _PATH = re.compile(r"(?:/[\w.~%@+-]*)+", re.ASCII)
 _FRONT = re.compile(r"https://(?:[A-Za-z0-9.-]+|\[[0-9a-fA-F:.]+\])(?::\d{1,5})?")
 
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """One user's service on a port of the host's loopback address."""
+    """One user's service on a port of the host's loopback address; `scheme` says what opens it."""
 
     name: str
     user: str
     port: int
     path: str
+    scheme: str = "http"
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +148,13 @@ def _service(entry: Mapping[str, Any]) -> Service:
     port = entry["port"]
     if not isinstance(port, int) or not 0 < port < 65536:
         raise ValueError(port)
-    return Service(_text(entry["name"], _NAME), _text(entry["user"], _USER), port, _text(entry["path"], _PATH))
+    return Service(
+        _text(entry["name"], _NAME),
+        _text(entry["user"], _USER),
+        port,
+        _text(entry["path"], _PATH),
+        _text(entry.get("scheme", "http"), _SCHEME),
+    )
 
 
 def _text(value: str, shape: re.Pattern[str]) -> str:

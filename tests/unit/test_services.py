@@ -19,11 +19,12 @@ from dlhost.errors import DlhostError, ExitCode, UnreachableError
 from dlhost.values.inventory import Connection, Host
 from dlhost.values.schema import role_schema
 from dlhost.values.services import DIRECTORY, Offer, Service, WayIn, offer_from, ways_in
-from tests.unit.world import World
+from tests.unit.world import World, write
 
 ADA = {"name": "jupyter", "user": "ada", "port": 8888, "path": "/jupyter/ada/"}
 GRACE = {"name": "jupyter", "user": "grace", "port": 8889, "path": "/jupyter/grace/"}
 BOARD = {"name": "tensorboard", "user": "ada", "port": 6006, "path": "/tensorboard/ada/"}
+DESKTOP = {"name": "portal", "user": "ada", "port": 5901, "path": "/", "scheme": "vnc"}
 FRONT = {"url": "https://192.0.2.1", "paths": ["/jupyter/ada/"]}
 ALPHA = Host("alpha", (), Connection(address="192.0.2.1"))
 
@@ -77,6 +78,8 @@ STRANGE = [
             ("path", "/a b"),
             ("path", "/a\n"),
             ("path", "/?next=https://elsewhere.example"),
+            ("scheme", "file"),
+            ("scheme", "vnc://elsewhere.example"),
         )
     ),
     *(
@@ -331,6 +334,17 @@ def test_a_tunnel_has_the_services_own_port_where_it_is_free(way: Way, taken: in
     assert way.opened == []
 
 
+def test_a_desktop_is_for_a_viewer_which_asks_for_a_password(way: Way, rig: Path) -> None:
+    port = network.free_port()
+    way.offer = offered(DESKTOP | {"port": port})
+    assert way("tunnel", "portal") == (f"vnc://127.0.0.1:{port}/\n", "Ctrl-C ends the tunnel.\n")
+
+    write(rig / "group_vars" / "all.yml", "portal_password: correct horse\n")
+    assert way("tunnel", "portal")[1] == (
+        "`dlhost secrets show portal_password -i rig --host alpha` shows its password.\nCtrl-C ends the tunnel.\n"
+    )
+
+
 def test_a_tunnel_that_breaks_is_a_lost_host(way: Way) -> None:
     way.exit_code = 255
 
@@ -368,7 +382,7 @@ def test_a_tunnel_is_a_services_or_of_ports(way: Way, arguments: tuple[str, ...]
 
 def test_names_of_services_are_completed() -> None:
     assert options.complete_service("j") == ["jupyter"]
-    assert options.complete_service("") == ["jupyter", "tensorboard"]
+    assert options.complete_service("") == ["jupyter", "tensorboard", "vnc"]
 
 
 def test_a_port_answers_or_says_why_not(taken: int) -> None:
