@@ -3,7 +3,8 @@
 
 A declaration is an entry of `conda_environments`. A lock is a YAML file beside the inventory, one per environment, in
 which every package has an address and a checksum; it is read by people as a difference, so one package is one line.
-Its name ends with .txt, for of what lies in an inventory and ends with .yml Ansible makes groups and hosts.
+Its name ends with .txt, for of what lies in an inventory and ends with .yml Ansible makes groups and hosts; of a
+directory there without either it warns with every run, so locks lie in none.
 """
 
 from __future__ import annotations
@@ -147,7 +148,7 @@ class Difference:
 
 def file_name(environment: str, previous: bool = False) -> str:
     """What the file of its lock is called, or of the lock before that."""
-    return f"{environment}.lock.previous.txt" if previous else f"{environment}.lock.txt"
+    return f"environment-{environment}.lock{'.previous' if previous else ''}.txt"
 
 
 def environments(declarations: object, base: bool = False) -> list[Environment]:

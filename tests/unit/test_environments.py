@@ -25,7 +25,7 @@ DEFAULTS = """
     conda_environments: []
     conda_channels: [conda-forge]
     conda_pip_options: {}
-    conda_locks: "{{ inventory_dir }}/environments"
+    conda_locks: "{{ inventory_dir }}"
     conda_prefix: /opt/dlhost/conda
     conda_base: false
     """
@@ -84,7 +84,7 @@ class Rig:
 
     def lock_file(self, name: str = "lab", *, previous: bool = False) -> Path:
         file = plugin("plugin_utils.conda_lock").file_name(name, previous)
-        return Path("inventories/rig/environments").absolute() / str(file)
+        return Path("inventories/rig").absolute() / str(file)
 
     def lock(self, name: str = "lab") -> Any:
         return plugin("plugin_utils.conda_lock").parse(self.lock_file(name).read_text(), name)
@@ -190,6 +190,16 @@ def test_a_second_lock_changes_nothing_and_keeps_versions(rig: Rig) -> None:
     assert not rig.lock_file(previous=True).exists()
 
 
+def test_ansible_has_nothing_to_say_about_locks_in_its_inventory(rig: Rig) -> None:
+    rig("lock")
+    rig.declare({**LAB, "conda": ["greeter"]})
+    rig("lock")
+    assert rig.lock_file(previous=True).exists()
+    result = rig("list")
+    assert result.exit_code == ExitCode.DONE
+    assert result.stderr == ""
+
+
 def test_an_upgrade_takes_the_newest_and_says_what_changes(rig: Rig) -> None:
     rig.declare({**LAB, "conda": ["libanswer"]})
     rig("lock")
@@ -223,7 +233,7 @@ def test_what_has_no_solution_leaves_all_locks_as_they_were(rig: Rig) -> None:
     assert result.exit_code == ExitCode.REFUSED
     assert "Environment other has no solution" in result.stderr
     assert not rig.lock_file().exists()
-    assert not [*rig.lock_file().parent.glob("*")]
+    assert not [*rig.lock_file().parent.glob("*environment*")]
 
 
 def test_a_lock_that_cannot_be_written_leaves_all_as_they_were(rig: Rig) -> None:
@@ -231,8 +241,9 @@ def test_a_lock_that_cannot_be_written_leaves_all_as_they_were(rig: Rig) -> None
     rig.lock_file("other").mkdir(parents=True)
     result = rig("lock", "lab", "other")
     assert result.exit_code == ExitCode.REFUSED
-    assert "other.lock.txt" in result.stderr
-    assert [path.name for path in rig.lock_file().parent.iterdir()] == ["other.lock.txt"]
+    assert "environment-other.lock.txt cannot be written" in result.stderr
+    assert [*rig.lock_file().parent.glob("*.lock*")] == [rig.lock_file("other")]
+    assert not [*rig.lock_file().parent.glob(".*.writing")]
 
 
 def test_a_host_that_does_not_answer_is_told_before_anything_is_solved(rig: Rig) -> None:
@@ -419,7 +430,7 @@ def test_a_damaged_lock_is_not_compared_with(rig: Rig) -> None:
     rig.lock_file().write_text("version: 9\n")
     result = rig("diff")
     assert result.exit_code == ExitCode.REFUSED
-    assert "lab.lock.txt was written by another dlhost" in result.stderr
+    assert "environment-lab.lock.txt was written by another dlhost" in result.stderr
 
 
 # freeze and rollback
