@@ -16,6 +16,7 @@ from dlhost.errors import DlhostError, RefusedError, UnreachableError, UsageErro
 from dlhost.values.inventory import Connection, Host
 from dlhost.values.preflight import Contact, Probe
 from dlhost.values.services import DIRECTORY, Offer, offer_from
+from dlhost.values.ssh_config import effective_from
 from dlhost.values.tunnels import Tunnel
 
 PROBE = Path(__file__).with_name("probe.sh")
@@ -55,7 +56,8 @@ def _first_options(connection: Connection) -> list[str]:
     options = list(connection.early_ssh_args)
     for option, value in (
         ("Port", connection.port),
-        ("IdentityFile", connection.key_file),
+        # ssh splits its value at spaces.
+        ("IdentityFile", f'"{connection.key_file}"' if connection.key_file else None),
         ("User", connection.user),
     ):
         if value is not None:
@@ -263,6 +265,19 @@ def end_master(socket: Path) -> None:
 def _to_master(socket: Path, order: str) -> list[str]:
     # No configuration has a say; a name is asked for and not used.
     return ["ssh", "-F", "none", "-S", str(socket), "-O", order, "dlhost"]
+
+
+def effective(connection: Connection | None) -> dict[str, list[str]]:
+    """What ssh would do for a host, by keyword, its user's own configuration included; None: a host nobody knows.
+
+    Raises:
+        RefusedError: The inventory has options that ssh does not know.
+    """
+    command = ssh_command(connection or Connection(address="host-that-nobody-knows"), ["-G"])
+    told = _captured(command)
+    if told.returncode:
+        raise RefusedError(f"ssh does not take the inventory's options: {_last_line(told.stderr)}.")
+    return effective_from(told.stdout)
 
 
 def close_connections(hosts: Iterable[Host], control_path_dir: Path) -> None:

@@ -14,6 +14,7 @@ from dlhost import __version__
 from dlhost.cli import (
     bench,
     ca,
+    connect,
     demo,
     doctor,
     environments,
@@ -113,6 +114,7 @@ app.add_typer(inventories.inventory_app, name="inventory")
 app.add_typer(history.app, name="history")
 app.add_typer(secrets.app, name="secrets")
 app.add_typer(ca.app, name="ca")
+app.add_typer(connect.app, name="connect")
 
 
 def main() -> NoReturn:

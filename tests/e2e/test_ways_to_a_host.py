@@ -136,3 +136,19 @@ def test_a_copy_that_fails_says_how(user: Installed) -> None:
     assert told(user, "cp", "missing", ":", code=2)[1] == "There is no missing here.\n"
     away = user.run("cp", "-i", "away", ":x", ".")
     assert away.returncode == 4, away.stderr
+
+
+def test_an_editor_reaches_the_host_by_its_name_alone(user: Installed) -> None:
+    told(user, "connect", "vscode", "--write", "--yes")
+    config = user.home / ".ssh" / "config"
+
+    by_name = subprocess.run(
+        ["ssh", "-F", config, "-o", "BatchMode=yes", "dlhost-rig", "id -un"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (by_name.returncode, by_name.stdout) == (0, f"{USER}\n"), by_name.stderr
+    before = config.read_text()
+    told(user, "connect", "vscode", "--write")
+    assert config.read_text() == before

@@ -100,5 +100,5 @@ def test_scp_is_given_the_options_that_ansible_gives_it(rig: Path) -> None:
 
     paths = [openssh.scp_path(alpha.connection, "x")]
     command = openssh.scp_command(replace(alpha.connection, user="ada"), paths, recursive=False)
-    assert " ".join(command) == ("scp -C -o Port=2222 -o IdentityFile=/k -o User=ada -J bastion -O -- [2001:db8::1]:x")
+    assert " ".join(command) == 'scp -C -o Port=2222 -o IdentityFile="/k" -o User=ada -J bastion -O -- [2001:db8::1]:x'
     assert openssh.scp_path(Connection(address="h"), "") == "h:"

@@ -222,7 +222,7 @@ def test_a_command_line_has_ansibles_options_in_its_order() -> None:
 
     # ssh takes the first value of an option, so this order is Ansible's word on which one counts.
     assert openssh.ssh_command(connection, ["-N"], ["true"]) == [
-        *("ssh", "-J", "bastion", "-o", "Port=2222", "-o", "IdentityFile=/k", "-o", "User=ada"),
+        *("ssh", "-J", "bastion", "-o", "Port=2222", "-o", 'IdentityFile="/k"', "-o", "User=ada"),
         *("-o", "X=y", "-N", "h", "true"),
     ]
     assert openssh.ssh_command(Connection(address="h")) == ["ssh", "h"]

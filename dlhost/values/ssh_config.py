@@ -1,0 +1,57 @@
+"""A host as a block of ssh_config(5), for programs that know hosts by their names there, as editors do."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+
+Effective = Mapping[str, Sequence[str]]
+
+# As the manual writes them; ssh takes any case.
+FIRST = ("HostName", "Port", "User", "IdentityFile", "UserKnownHostsFile", "HostKeyAlias", "ProxyJump", "ProxyCommand")
+ALWAYS = {"hostname", "port", "user"}
+# How long our own connections stay open is no matter of others; the last follows from UserKnownHostsFile.
+NOT_SAID = {"host", "controlmaster", "controlpath", "controlpersist", "updatehostkeys"}
+# One path for each line of these, and ssh ends a word at a space.
+ONE_PATH = {"identityfile", "certificatefile", "identityagent"}
+
+
+def effective_from(printed: str) -> dict[str, list[str]]:
+    """What `ssh -G` printed: keyword, in lower case, to its values."""
+    found: dict[str, list[str]] = {}
+    for line in printed.splitlines():
+        keyword, _, value = line.partition(" ")
+        found.setdefault(keyword, []).append(value)
+    return found
+
+
+def block(alias: str, host: Effective, anyone: Effective) -> str:
+    """What makes `ssh ALIAS` the connection to `host`, where for `anyone` else ssh does something else."""
+    spelling = {name.lower(): name for name in FIRST}
+    lines = [f"Host {alias}"]
+    for keyword in (*spelling, *sorted(set(host) - set(spelling) - NOT_SAID)):
+        own = [value for value in host.get(keyword, ()) if value not in anyone.get(keyword, ())]
+        for value in own or (host[keyword] if keyword in ALWAYS else ()):
+            quoted = f'"{value}"' if keyword in ONE_PATH and " " in value else value
+            lines.append(f"  {spelling.get(keyword, keyword)} {quoted}")
+    return "\n".join([*lines, ""])
+
+
+def with_block(text: str, alias: str, block: str) -> str:
+    """A file of ours with this block in the place of its alias's last one, or at the end."""
+    begin, end = f"# {alias}: begin", f"# {alias}: end"
+    marked = f"{begin}\n{block}{end}\n"
+    there = re.compile(rf"^{re.escape(begin)}\n.*?^{re.escape(end)}\n", re.DOTALL | re.MULTILINE)
+    if there.search(text):
+        return there.sub(lambda _: marked, text, count=1)
+    return f"{text}\n{marked}"
+
+
+def includes(text: str, path: str, home: str) -> bool:
+    """Whether the text of a user's configuration includes the file, for every host or for some."""
+    for line in text.splitlines():
+        words = line.replace("=", " ", 1).split()
+        named = [word.strip('"').replace("~", home, 1) for word in words[1:]]
+        if words and words[0].lower() == "include" and path in named:
+            return True
+    return False
