@@ -295,7 +295,7 @@ def _solved(declared: Declared, looks: Sequence[HostLook], preferred: Any, outsi
     packages = outside.solve(
         declared.name, wanted.conda, declared.channels, hosts, preferred.conda if preferred is not None else ()
     )
-    return adapter.new_lock(
+    lock = adapter.new_lock(
         environment=declared.name,
         platform=hosts.platform,
         virtual_packages=hosts.virtual_packages,
@@ -305,6 +305,8 @@ def _solved(declared: Declared, looks: Sequence[HostLook], preferred: Any, outsi
         conda=tuple(packages),
         pip=_resolved(declared, wanted, hosts.python_platform, packages, preferred, outside),
     )
+    _require_family(wanted, lock)
+    return lock
 
 
 def _resolved(
@@ -331,6 +333,21 @@ def _resolved(
             preferred=preferred.pip if preferred is not None else "",
         )
     )
+
+
+def _require_family(wanted: Any, lock: Any) -> None:
+    """See that the framework came from the family's own index: the usual one has it under the same version.
+
+    Raises:
+        RefusedError: It did not; its wheels would be for other cards, or none.
+    """
+    framework = wanted.pip[0].partition("=")[0] if wanted.index else ""
+    for pin in lock.pins:
+        if pin.name == framework and not pin.version.endswith(f"+{wanted.wheels}"):
+            raise RefusedError(
+                f"Environment {lock.environment}: {wanted.index} has no {framework} for {wanted.wheels} that is as new "
+                f"as the {pin.version} of the usual index; lock it again when it has."
+            )
 
 
 def _locked(declared: Declared, state: LockState, new: Any, old: Any, left_to_do: tuple[str, ...] = ()) -> Locked:
