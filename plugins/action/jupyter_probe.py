@@ -3,15 +3,12 @@
 
 from __future__ import annotations
 
-import socket
 from urllib.parse import urljoin, urlsplit
 
 from ansible.plugins.action import ActionBase
 from ansible_collections.dlhost.host.plugins.module_utils.jupyter_session import Trust, try_out
-from ansible_collections.dlhost.host.plugins.plugin_utils.fresh_ssh import address_from_here
+from ansible_collections.dlhost.host.plugins.plugin_utils.closed_ports import reached
 from ansible_collections.dlhost.host.plugins.plugin_utils.piped_modules import run_piped
-
-CONNECT_TIMEOUT_S = 5
 
 
 class ActionModule(ActionBase):
@@ -22,13 +19,7 @@ class ActionModule(ActionBase):
         result = super().run(tmp, task_vars) | run_piped(self, "dlhost.host.jupyter_probe", task_vars)
         if result.get("failed"):
             return result
-        return result | self._closed_ports() | {"public": self._public()}
-
-    def _closed_ports(self) -> dict[str, object]:
-        # That a port is closed means something only at an address where the host could be reached.
-        address, hindrance = address_from_here(self)
-        ports = [port for port in self._task.args.get("closed_ports", []) if address and _connects(address, port)]
-        return {"reachable": ports, "closed_skipped_because": hindrance}
+        return result | reached(self) | {"public": self._public()}
 
     def _public(self) -> dict[str, object]:
         base, authority = (self._task.args.get(name) or "" for name in ("public_url", "authority"))
@@ -39,11 +30,3 @@ class ActionModule(ActionBase):
             )
             for server in servers
         }
-
-
-def _connects(host: str, port: int) -> bool:
-    try:
-        socket.create_connection((host, port), CONNECT_TIMEOUT_S).close()
-    except OSError:
-        return False
-    return True

@@ -196,6 +196,18 @@ def processes_of(unit: str) -> list[Process]:
     return found
 
 
+def files_of(unit: str, role: str, wanted_anyway: set[Path]) -> list[owned_files.OwnedFile]:
+    """What the role wrote for a server's user, as it is."""
+    user = unit.removesuffix(".service").partition("@")[2]
+    paths = [Path(path) for path in owned_files.read_manifest().get(role, owned_files.NOTHING)["files"]]
+    found = {path: owned_files.find(path) for path in paths if path.parent.name == user and path not in wanted_anyway}
+    return [
+        owned_files.OwnedFile(path, file.content, file.mode, file.owner, file.group, sensitive=True)
+        for path, file in found.items()
+        if file.content is not None
+    ]
+
+
 def make_startable(units: dict[str, Unit]) -> None:
     """Have systemd start these units when it is asked to, and with the host."""
     for unit in units.values():
@@ -247,7 +259,9 @@ def wait_until_listening(servers: dict[str, tuple[str, int]]) -> None:
 def log_of(unit: str) -> list[str]:
     """What a unit itself has written to the journal since its last start, without systemd's words about it."""
     invocation = run("systemctl", "show", "--value", "--property", "InvocationID", unit).stdout.strip()
-    said = run("journalctl", "--no-pager", "--output", "cat", f"_SYSTEMD_INVOCATION_ID={invocation}").stdout
+    # A unit that logs its user in writes from elsewhere, and under its own name where it is given it.
+    sources = [f"SYSLOG_IDENTIFIER={unit.removesuffix('.service')}", "+", f"_SYSTEMD_INVOCATION_ID={invocation}"]
+    said = run("journalctl", "--no-pager", "--boot", "--output", "cat", *sources).stdout
     return said.splitlines()
 
 

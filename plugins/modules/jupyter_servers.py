@@ -199,6 +199,7 @@ from ansible_collections.dlhost.host.plugins.module_utils.service_host import (
     RefusedError,
     Unit,
     account,
+    files_of,
     find_instances,
     find_listeners,
     find_units,
@@ -580,18 +581,6 @@ def require_trials(plan: Plan) -> None:
             raise RefusedError(
                 f"{each.unit} would not start again ({why}), so it goes on as it is. Correct that and run again."
             )
-
-
-def files_of(unit: str, role: str, wanted_anyway: set[Path]) -> list[owned_files.OwnedFile]:
-    """What the role wrote for a server's user, as it is."""
-    user = unit.removesuffix(".service").partition("@")[2]
-    paths = [Path(path) for path in owned_files.read_manifest().get(role, owned_files.NOTHING)["files"]]
-    found = {path: owned_files.find(path) for path in paths if path.parent.name == user and path not in wanted_anyway}
-    return [
-        owned_files.OwnedFile(path, file.content, file.mode, file.owner, file.group, sensitive=True)
-        for path, file in found.items()
-        if file.content is not None
-    ]
 
 
 def stop(plan: Plan) -> None:
