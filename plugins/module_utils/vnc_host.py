@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Desktops on a host: their units, and what the end of one would take with it."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from ansible_collections.dlhost.host.plugins.module_utils.service_host import Unit, processes_of, run, unit_of
+
+TEMPLATE = "dlhost-vnc@.service"
+# What a desktop is made of, by the names of its programs. Whatever else there is, its user has started.
+DESKTOP = {
+    "(sd-pam)",
+    "Thunar",
+    "Xtigervnc",
+    "ssh-agent",
+    "wrapper-2.0",
+    "xfce4-panel",
+    "xfce4-session",
+    "xfdesktop",
+    "xfsettingsd",
+    "xfwm4",
+    "xinit",
+}
+
+
+def unit_of_user(name: str) -> str:
+    """The unit that is a user's desktop."""
+    return TEMPLATE.replace("@", f"@{name}")
+
+
+def work_of(unit: Unit) -> list[str]:
+    """What ending a desktop would cut off: who looks at it, and programs of its user's; one phrase each."""
+    if not unit.active:
+        return []
+    programs = programs_of(unit) - DESKTOP
+    found = ["somebody looks at it"] if is_watched(unit) else []
+    if programs:
+        found.append(f"{', '.join(sorted(programs))} {'runs' if len(programs) == 1 else 'run'} in it")
+    return found
+
+
+def programs_of(unit: Unit) -> set[str]:
+    """The names of the programs in a desktop."""
+    processes = processes_of(unit_of(unit.process)) if unit.active else []
+    return {Path(process.command[0]).name for process in processes if process.command}
+
+
+def is_watched(unit: Unit) -> bool:
+    """Whether a viewer is connected."""
+    group = re.escape(unit_of(unit.process))
+    seen = run("ss", "--no-header", "--tcp", "--numeric", "--extended", "state", "established").stdout
+    # Received, sent, and the address on this side.
+    return bool(re.search(rf"(?m)^\d+ +\d+ +\S+:59\d\d .*cgroup:\S*/{group}\b", seen))

@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Ansible module: what the desktops of a host give to a viewer. An action plugin adds what the controller reaches."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: vnc_probe
+short_description: Log in to desktops as a viewer does
+description:
+  - Tries a wrong password and the right one over RFB, and looks at the screen beside whoever else does.
+  - The controller tries whether it reaches the ports past SSH.
+author: dlhost maintainers (@dlhost)
+options:
+  desktops:
+    description: The desktops.
+    type: list
+    elements: dict
+    required: true
+    suboptions:
+      user:
+        description: Whose it is.
+        type: str
+        required: true
+      port:
+        description: Its port on loopback.
+        type: int
+        required: true
+      password:
+        description: Its password.
+        type: str
+        required: true
+  closed_ports:
+    description: Ports that nobody should reach from outside of the host.
+    type: list
+    elements: int
+    default: []
+attributes:
+  check_mode:
+    support: full
+    description: Changes nothing in any mode.
+"""
+
+EXAMPLES = r"""
+- name: Verify | Look at the desktops
+  dlhost.host.vnc_probe:
+    desktops:
+      - user: ada
+        port: 5901
+        password: "{{ vnc_password }}"
+    closed_ports: [5901]
+  register: __vnc_probe
+"""
+
+RETURN = r"""
+desktops:
+  description:
+    - User to what was seen. guarded (nobody comes in with another password), shows (with the right one there is a
+      picture), size (of the screen), programs (what runs in it), error (what the server did instead).
+  type: dict
+  returned: always
+reachable:
+  description: Those of the closed ports that the controller reached.
+  type: list
+  elements: int
+  returned: always
+closed_skipped_because:
+  description: Why the closed ports were not tried; empty where they were.
+  type: str
+  returned: always
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.dlhost.host.plugins.module_utils.service_host import find_units
+from ansible_collections.dlhost.host.plugins.module_utils.vnc_host import programs_of, unit_of_user
+from ansible_collections.dlhost.host.plugins.module_utils.vnc_session import try_out
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "desktops": {
+                "type": "list",
+                "elements": "dict",
+                "required": True,
+                "options": {
+                    "user": {"type": "str", "required": True},
+                    "port": {"type": "int", "required": True},
+                    "password": {"type": "str", "required": True, "no_log": True},
+                },
+            },
+            "closed_ports": {"type": "list", "elements": "int", "default": []},
+        },
+        supports_check_mode=True,
+    )
+    desktops = {desktop["user"]: desktop for desktop in module.params["desktops"]}
+    units = find_units([unit_of_user(user) for user in desktops])
+    seen = {
+        user: {
+            **try_out("127.0.0.1", desktop["port"], desktop["password"]),
+            "programs": sorted(programs_of(units[unit_of_user(user)])),
+        }
+        for user, desktop in desktops.items()
+    }
+    module.exit_json(changed=False, desktops=seen)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,322 @@
+"""Desktops of users on a host whose systemd is the test's: what is refused, put off, restarted and taken away."""
+
+from __future__ import annotations
+
+import dataclasses
+import grp
+import importlib
+import os
+import pwd
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dlhost.adapters.ansible_env import collections_path
+
+PLUGINS = "ansible_collections.dlhost.host.plugins"
+ME = pwd.getpwuid(os.getuid()).pw_name
+MY_GROUP = grp.getgrgid(os.getgid()).gr_name
+ADA, GRACE = "dlhost-vnc@ada.service", "dlhost-vnc@grace.service"
+
+
+class Host:
+    """A host with two users; `units` is what systemd has, `commands` what it was told."""
+
+    def __init__(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.syspath_prepend(str(collections_path()))
+        self.module = importlib.import_module(f"{PLUGINS}.modules.vnc_desktops")
+        self.outside = importlib.import_module(f"{PLUGINS}.module_utils.service_host")
+        owned = importlib.import_module(f"{PLUGINS}.module_utils.owned_files")
+        self.path = path
+        self.units: dict[str, Any] = {}
+        self.listeners: list[Any] = []
+        self.work: dict[str, list[str]] = {}
+        self.commands: list[str] = []
+        self.displays = {"ada": 1, "grace": 2}
+        self.settings = "one"
+        self.password = "horse/battery"  # noqa: S105
+
+        def mine(file: Any) -> Any:
+            return dataclasses.replace(file, owner=ME, group=MY_GROUP)
+
+        manifest_file, from_argument = owned.manifest_file, owned.OwnedFile.from_argument
+        monkeypatch.setattr(owned, "MANIFEST", path / "managed.json")
+        monkeypatch.setattr(owned, "manifest_file", lambda roles: mine(manifest_file(roles)))
+        monkeypatch.setattr(owned.OwnedFile, "from_argument", lambda argument: mine(from_argument(argument)))
+        make_desktop = self.module.make_desktop
+
+        def desktop(request: dict[str, Any]) -> Any:
+            made = make_desktop(request)
+            return dataclasses.replace(made, settings=mine(made.settings), password=mine(made.password))
+
+        account = self.outside.Account
+        for name, function in {
+            "UNIT_DIRECTORY": path / "units",
+            "PROC": path / "proc",
+            "account": lambda user, _variable: account(user, os.getuid(), os.getgid(), MY_GROUP, "/"),
+            "make_desktop": desktop,
+            "find_instances": lambda _templates: sorted(self.units),
+            "find_units": lambda names: {each: self.unit(each) for each in names},
+            "find_listeners": lambda: list(self.listeners),
+            "work_of": lambda unit: self.work.get(unit.name, []) if unit.active else [],
+            "wait_until_listening": lambda _servers: None,
+            "must": self._systemctl,
+        }.items():
+            monkeypatch.setattr(self.module, name, function)
+        monkeypatch.setattr(self.outside, "must", self._systemctl)
+        (path / "proc/net").mkdir(parents=True)
+        self.sockets("")
+
+    def sockets(self, text: str) -> None:
+        (self.path / "proc/net/unix").write_text(f"Num RefCount Protocol Flags Type St Inode Path\n{text}")
+
+    def unit(self, name: str) -> Any:
+        return self.units.get(name, self.outside.Unit(name, "", False, False, False, False, 0, 0.0))
+
+    def change(self, name: str, **more: Any) -> None:
+        self.units[name] = dataclasses.replace(self.unit(name), **more)
+
+    def listen(self, display: int, unit: str, address: str = "127.0.0.1") -> None:
+        self.listeners.append(self.outside.Listener(address, 5900 + display, unit, "Xtigervnc, process 9 of ada"))
+
+    def _systemctl(self, _systemctl: str, verb: str, *names: str) -> None:
+        self.commands.append(" ".join([verb, *names]))
+        for name in (name for name in names if not name.startswith("--")):
+            if verb == "start":
+                # A moment after everything that was written.
+                self.change(name, active=True, failed=False, started=time.time() + 0.001)
+                time.sleep(0.002)
+                self.listen(self.displays[name.partition("@")[2].removesuffix(".service")], name)
+            elif verb == "stop":
+                self.change(name, active=False, started=0.0)
+                self.listeners = [listener for listener in self.listeners if listener.unit != name]
+            elif verb in ("enable", "disable"):
+                self.change(name, enabled=verb == "enable")
+            elif verb == "unmask":
+                self.change(name, masked="")
+
+    def request(self, **more: Any) -> dict[str, Any]:
+        unit = {"path": str(self.path / "units" / "dlhost-vnc@.service"), "content": "[Unit]\n"}
+        services = {"path": str(self.path / "services.json"), "content": f"{self.displays}"}
+        terms = {"mode": "0644", "owner": "", "group": "", "validate": "", "sensitive": False}
+        return {
+            "role": "vnc",
+            "files": [{**file, **terms} for file in (unit, services)],
+            "packages": [],
+            "desktops": [
+                {
+                    "user": user,
+                    "display": display,
+                    "settings": self.settings,
+                    "settings_file": str(self.file(user, "settings")),
+                    "password": self.password,
+                    "password_file": str(self.file(user, "password")),
+                }
+                for user, display in self.displays.items()
+            ],
+            "restart": "deferred",
+            "state": "present",
+            **more,
+        }
+
+    def file(self, user: str, name: str) -> Path:
+        return self.path / "etc" / user / name
+
+    def apply(self, **more: Any) -> dict[str, Any]:
+        """Converge; returns the result, and leaves in `commands` what systemd was told."""
+        self.commands.clear()
+        return dict(self.module.converge(self.request(**more)))
+
+    def foresee(self, **more: Any) -> dict[str, Any]:
+        return dict(self.module.foresee(self.request(**more)))
+
+    def settle(self) -> None:
+        """As if all of it had been so for long."""
+        long_ago = time.time() - 1000
+        for path in [*self.path.glob("etc/*/*"), *self.path.glob("units/*")]:
+            os.utime(path, (long_ago, long_ago))
+
+
+@pytest.fixture
+def fresh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
+    return Host(tmp_path, monkeypatch)
+
+
+@pytest.fixture
+def host(fresh: Host) -> Host:
+    """One whose desktops run."""
+    fresh.apply()
+    fresh.settle()
+    return fresh
+
+
+def test_a_desktop_is_brought_and_then_left_alone(fresh: Host) -> None:
+    foreseen = fresh.foresee()
+    assert foreseen["changed"] and not fresh.file("ada", "password").exists()
+    assert fresh.apply()["changed"]
+    assert fresh.commands == ["daemon-reload", f"enable --quiet {ADA} {GRACE}", f"start {ADA} {GRACE}"]
+    # As vncpasswd would have written it, for the user alone.
+    assert fresh.file("ada", "password").read_bytes() == fresh.file("grace", "password").read_bytes()
+    assert len(fresh.file("ada", "password").read_bytes()) == 8
+    assert fresh.file("ada", "password").stat().st_mode & 0o777 == 0o400
+    assert fresh.file("ada", "settings").stat().st_mode & 0o777 == 0o640
+    fresh.settle()
+    assert not fresh.foresee()["due"]
+    assert not fresh.apply()["changed"] and fresh.commands == []
+
+
+def test_a_password_is_new_without_a_restart_and_not_shown(host: Host) -> None:
+    host.password = "another one"  # noqa: S105
+    result = host.apply()
+    assert host.commands == []
+    assert result["changed_paths"] == [str(host.file(user, "password")) for user in ("ada", "grace")]
+    assert "content not shown" in str(result["diff"])
+    assert "another" not in str(result)
+    assert not host.foresee()["due"]
+
+
+def test_a_running_desktop_is_restarted_by_its_user_or_by_force(host: Host) -> None:
+    host.settings = "two"
+    result = host.apply()
+    assert (host.commands, result["changed"]) == ([], True)
+    assert result["dlhost_action_needed"].startswith(f"the restart of {ADA} (its user has not logged out), {GRACE} (")
+
+    # Until then every run says so, and drift sees it.
+    again = host.apply()
+    assert (host.commands, again["changed"], "dlhost_action_needed" in again) == ([], False, True)
+    assert host.foresee()["changed"]
+
+    host.change(ADA, started=time.time() + 1)
+    time.sleep(0.002)
+    assert host.apply()["outdated"] == [GRACE]
+    result = host.apply(restart="force")
+    assert host.commands == [f"stop {GRACE}", f"start {GRACE}"]
+    assert "dlhost_action_needed" not in result
+    assert not host.foresee()["due"]
+
+
+def test_what_the_wrapper_reads_is_no_reason_to_restart(host: Host) -> None:
+    (host.path / "services.json").write_text("edited")
+    result = host.apply()
+    assert (result["changed"], result["outdated"], host.commands) == (True, [], [])
+
+
+@pytest.mark.parametrize(
+    ("change", "problem", "commands"),
+    [
+        ({"enabled": False}, "is not enabled", [f"enable --quiet {ADA}"]),
+        ({"active": False}, "does not run", [f"start {ADA}"]),
+        ({"active": False, "failed": True}, "does not run", [f"reset-failed {ADA}", f"start {ADA}"]),
+        (
+            {"active": False, "masked": "masked", "enabled": False},
+            "is masked",
+            [f"unmask --quiet {ADA}", f"enable --quiet {ADA}", f"start {ADA}"],
+        ),
+    ],
+)
+def test_what_does_not_run_is_started(host: Host, change: dict[str, Any], problem: str, commands: list[str]) -> None:
+    host.change(ADA, **change)
+    if "active" in change:
+        host.listeners = [listener for listener in host.listeners if listener.unit != ADA]
+    assert f"{ADA} {problem}" in host.foresee()["unit_problems"]
+    host.apply()
+    assert host.commands == commands
+    assert not host.foresee()["due"]
+
+
+def test_a_desktop_that_listens_for_the_network_is_told(host: Host) -> None:
+    host.listen(1, ADA, "0.0.0.0")  # noqa: S104
+    assert host.foresee()["unit_problems"] == [f"{ADA} listens on 0.0.0.0, for the network"]
+    host.listeners = []
+    assert f"{ADA} does not listen on 127.0.0.1 port 5901" in host.foresee()["unit_problems"]
+
+
+def test_a_display_that_somebody_has_is_refused_by_name(fresh: Host) -> None:
+    fresh.listen(1, "session-3.scope")
+    with pytest.raises(fresh.module.RefusedError, match=r"Display 1, .* of ada .* by Xtigervnc, process 9 of ada"):
+        fresh.apply()
+    fresh.listeners.clear()
+    fresh.sockets("0: 2 0 10000 1 01 7 /tmp/.X11-unix/X2\n")
+    with pytest.raises(fresh.module.RefusedError, match=r"Display 2, .* of grace should have, is held by another X"):
+        fresh.apply()
+    fresh.sockets("0: 2 0 10000 1 01 7 /tmp/.X11-unix/X21\n")
+    assert fresh.apply()["changed"]
+
+
+def test_desktops_change_places_when_both_may_end(host: Host) -> None:
+    host.displays = {"ada": 2, "grace": 1}
+    host.settings = "changed"
+    host.change(ADA, active=False)
+    host.listeners = [listener for listener in host.listeners if listener.unit != ADA]
+    result = host.apply()
+    assert host.commands == []
+    assert f"{ADA} (display 2 is still held by another desktop)" in result["dlhost_action_needed"]
+    host.apply(restart="force")
+    assert host.commands == [f"stop {GRACE}", f"start {ADA} {GRACE}"]
+
+
+def test_a_desktop_that_nobody_asks_for_goes_when_nothing_runs_in_it(host: Host) -> None:
+    del host.displays["ada"]
+    host.work = {ADA: ["train runs in it"]}
+    result = host.apply()
+    assert f"{ADA} (train runs in it)" in result["dlhost_action_needed"]
+    assert host.commands == []
+    assert host.file("ada", "password").exists() and host.file("ada", "settings").exists()
+
+    host.work = {}
+    host.apply()
+    assert host.commands == [f"stop {ADA}", f"disable --quiet {ADA}"]
+    assert not host.file("ada", "password").exists()
+
+
+def test_nothing_is_taken_away_while_somebody_works(host: Host) -> None:
+    host.work = {GRACE: ["somebody looks at it"]}
+    with pytest.raises(host.module.RefusedError, match=r"grace.service \(somebody looks at it\) would be cut off"):
+        host.apply(state="absent")
+    assert host.commands == []
+    assert host.apply(state="absent", restart="force")["changed"]
+    assert host.commands == [f"stop {ADA} {GRACE}", f"disable --quiet {ADA} {GRACE}", "daemon-reload"]
+    assert list(host.path.glob("etc/*/*")) == []
+    host.units.clear()
+    assert not host.foresee(state="absent")["due"]
+
+
+# What the end of a desktop would cut off
+
+SOCKETS = """\
+0 0 127.0.0.1:5901 127.0.0.1:40000 uid:1000 ino:1 sk:1 cgroup:/user.slice/user-1000.slice/session-c2.scope <->
+0 0 127.0.0.1:40000 127.0.0.1:5901 ino:2 sk:2 cgroup:/system.slice/ssh.service <->
+0 0 192.0.2.1:40001 192.0.2.2:5902 uid:1000 ino:3 sk:3 cgroup:/user.slice/user-1000.slice/session-c22.scope <->
+"""
+
+
+@pytest.mark.parametrize(
+    ("scope", "programs", "work"),
+    [
+        ("session-c3.scope", ["xinit", "/usr/bin/Xtigervnc", "xfce4-session", "/usr/lib/x/wrapper-2.0", ""], []),
+        ("session-c3.scope", ["xfwm4", "python3"], ["python3 runs in it"]),
+        ("session-c3.scope", ["/usr/bin/xfce4-terminal", "bash"], ["bash, xfce4-terminal run in it"]),
+        ("session-c2.scope", ["xfwm4"], ["somebody looks at it"]),
+        # A viewer that runs within it looks at another one.
+        ("session-c22.scope", ["xfwm4"], []),
+    ],
+)
+def test_what_the_end_would_cut_off(
+    fresh: Host, monkeypatch: pytest.MonkeyPatch, scope: str, programs: list[str], work: list[str]
+) -> None:
+    inside = importlib.import_module(f"{PLUGINS}.module_utils.vnc_host")
+    monkeypatch.setattr(fresh.outside, "PROC", fresh.path / "proc")
+    monkeypatch.setattr(inside, "run", lambda *command: subprocess.CompletedProcess(command, 0, SOCKETS, ""))
+    for number, program in enumerate([*programs, "other"], 10):
+        directory = fresh.path / "proc" / str(number)
+        directory.mkdir()
+        group = scope if program != "other" else "session-c9.scope"
+        (directory / "cgroup").write_text(f"0::/user.slice/user-1000.slice/{group}\n")
+        (directory / "stat").write_text(f"{number} (x) S 1 1 1 0 -1\n")
+        (directory / "cmdline").write_text(f"{program}\0--more\0" if program else "")
+    fresh.change(ADA, active=True, process=10)
+    assert inside.work_of(fresh.unit(ADA)) == work
+    assert inside.work_of(dataclasses.replace(fresh.unit(ADA), active=False)) == []

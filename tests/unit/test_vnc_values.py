@@ -1,0 +1,77 @@
+"""Values that role vnc refuses before any of them reaches a host: one run, in which each has a host of its own."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.unit.plays import results
+
+PASSWORD = "horse/battery"  # noqa: S105
+ADA = {"name": "ada"}
+VALUES: dict[str, tuple[dict[str, object], str]] = {
+    "options-as-text": ({"vnc_options": "FrameRate=30"}, "vnc_options is a mapping"),
+    "nobody": ({"vnc_users": []}, "names nobody"),
+    "root": ({"vnc_users": [{"name": "root"}]}, "without root's rights"),
+    "name-path": ({"vnc_users": [{"name": "../ada"}]}, "not ../ada"),
+    "name-line": ({"vnc_users": [{"name": "ada\n"}]}, "names of accounts"),
+    "name-twice": ({"vnc_users": [ADA, ADA]}, "an account twice"),
+    "display-twice": (
+        {"vnc_users": [ADA, {"name": "grace", "display": 1}]},
+        "Two desktops would have one display: 1, 1",
+    ),
+    "display-zero": ({"vnc_users": [{"name": "ada", "display": 0}]}, "between 1 and 99; these would be 0"),
+    "display-high": ({"vnc_display": 100}, "between 1 and 99; these would be 100"),
+    "geometry": ({"vnc_geometry": "large"}, "such as 1920x1080; these would be large"),
+    "geometry-cut": ({"vnc_users": [{"name": "ada", "geometry": "1920"}]}, "these would be 1920"),
+    "geometry-depth": ({"vnc_geometry": "1920x1080x24"}, "these would be 1920x1080x24"),
+    "geometry-line": ({"vnc_geometry": "1920x1080\nX=1"}, "these would be 1920x1080"),
+    "password-missing": ({"vnc_password": None}, "vnc_password, or a user's own password, is empty"),
+    "password-empty": ({"vnc_users": [{"name": "ada", "password": ""}]}, "a user's own password, is empty"),
+    "password-short": ({"vnc_password": "seven77"}, "less than 8 characters"),
+    "password-of-user": ({"vnc_users": [{"name": "ada", "password": "short"}]}, "less than 8 characters"),
+    "password-lines": ({"vnc_password": "one line\nand another"}, "several lines"),
+    "password-accents": ({"vnc_password": "pässwörter"}, "viewers do not agree upon"),
+    "network": ({"vnc_options": {"localhost": False}}, "not localhost: a desktop listens on loopback alone"),
+    "network-address": ({"vnc_options": {"interface": "192.0.2.7"}}, "not interface: a desktop listens on loopback"),
+    "without-password": ({"vnc_options": {"SecurityTypes": "None"}}, "not SecurityTypes"),
+    "other-password": ({"vnc_options": {"rfbauth": "/srv/password"}}, "not rfbauth"),
+    "ended-by-the-clock": ({"vnc_options": {"MaxIdleTime": 3600}}, "not MaxIdleTime"),
+    "option-value": ({"vnc_options": {"FrameRate": "30 -localhost=0"}}, "true, false or a whole number"),
+    "good": ({}, ""),
+    "good-texts": ({"vnc_display": "9"}, ""),
+    "good-own-password": ({"vnc_password": None, "vnc_users": [{"name": "ada", "password": 'x "y" z/'}]}, ""),
+    "good-absent": ({"vnc_state": "absent", "vnc_password": None, "vnc_users": []}, ""),
+    "good-everything": (
+        {
+            "vnc_users": [{"name": "ada.l-1", "display": 99, "geometry": "7680x4320"}, {"name": "_g"}],
+            "vnc_options": {"AlwaysShared": True, "FrameRate": 30, "SendCutText": False},
+        },
+        "",
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def said(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """What the role said to each value; nothing to a good one."""
+    common = {"vnc_users": [ADA], "vnc_password": PASSWORD}
+    hosts = {
+        # None stands for a variable that is not there.
+        name: {key: value for key, value in (common | variables).items() if value is not None}
+        for name, (variables, _words) in VALUES.items()
+    }
+    rules = {"ansible.builtin.import_role": {"name": "dlhost.host.vnc", "tasks_from": "rules"}}
+    ran = results(tmp_path_factory.mktemp("values"), hosts, [rules])
+    return {host: str(result["msg"]) for _task, host, result in ran if result.get("failed")}
+
+
+@pytest.mark.parametrize("name", [name for name, (_variables, words) in VALUES.items() if words])
+def test_a_bad_value_is_refused_in_one_sentence(said: dict[str, str], name: str) -> None:
+    assert VALUES[name][1] in said[name]
+    # A password that is refused is not shown either.
+    password = VALUES[name][0].get("vnc_password")
+    assert not password or str(password) not in said[name]
+
+
+def test_a_good_value_passes(said: dict[str, str]) -> None:
+    assert said.keys() == {name for name, (_variables, words) in VALUES.items() if words}
