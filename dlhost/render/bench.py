@@ -55,7 +55,7 @@ def _row(row: Row) -> dict[str, Any]:
 
 def tell(console: Console, found: Bench) -> None:
     """The table, and under it why something is missing in it, what disturbed, and what the figures are."""
-    console.print(Text(plain(f"{found.host}: {', '.join(_devices(found))}"), style="bold"))
+    console.print(Text(plain(f"{found.host}: {', '.join(devices(found))}"), style="bold"))
     lines = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
     for name in ("environment", "framework", "work", "processor", "GPU", "GPU is", "the last time"):
         lines.add_column(name, overflow="fold")
@@ -79,7 +79,8 @@ def tell(console: Console, found: Bench) -> None:
     )
 
 
-def _devices(found: Bench) -> Iterator[str]:
+def devices(found: Bench) -> Iterator[str]:
+    """What the host computes with, in words."""
     gpus = dict.fromkeys(gpu.name for gpu in found.gpus)
     for name in gpus:
         number = sum(gpu.name == name for gpu in found.gpus)

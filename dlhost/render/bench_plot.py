@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from xml.sax.saxutils import escape
 
-from dlhost.render.bench import WORKS, duration, rate
+from dlhost.render.bench import WORKS, devices, duration, rate
 from dlhost.render.plain import plain
 from dlhost.values.bench import Bench, Row
 
-WIDTH, LABELS, BAR, GAP, HEAD = 960, 300, 18, 12, 30
+WIDTH, LABELS, BAR, GAP, HEAD = 1000, 320, 18, 12, 30
 # Where the longest bar ends, so that its figures still fit.
 LONGEST = 400
 COLOURS = {"processor": "#8a8f98", "GPU": "#4c9f38"}
@@ -24,7 +24,7 @@ def svg(found: Bench) -> str:
         if rows:
             parts += [_text(20, y + 14, name, weight="bold"), *_panel(rows, y + HEAD)]
             y += HEAD + sum(_height(row) for row in rows) + 10
-    head = f"{found.host}, {found.moment:%Y-%m-%d}, size {found.size}"
+    head = f"{found.host}, {', '.join(devices(found))}, {found.moment:%Y-%m-%d}, size {found.size}"
     legend = [
         part
         for number, (device, colour) in enumerate(COLOURS.items())
