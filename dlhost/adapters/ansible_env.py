@@ -69,8 +69,17 @@ def content_root() -> Path:
 
 def plugin_util(name: str) -> Any:
     """One of the collection's plugin_utils, which roles and the wrapper share."""
+    return _shared(f"plugin_utils.{name}")
+
+
+def module_util(name: str) -> Any:
+    """One of its module_utils, which otherwise run on hosts."""
+    return _shared(f"module_utils.{name}")
+
+
+def _shared(name: str) -> Any:
     path = str(collections_path())
     if path not in sys.path:
         # Last: nothing of ours hides a package.
         sys.path.append(path)
-    return import_module(f"ansible_collections.dlhost.host.plugins.plugin_utils.{name}")
+    return import_module(f"ansible_collections.dlhost.host.plugins.{name}")

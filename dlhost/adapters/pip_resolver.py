@@ -10,14 +10,13 @@ import tempfile
 import zipfile
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from dlhost.adapters.ansible_env import module_util
 from dlhost.errors import DlhostError, RefusedError
 
-# Options of pip as variables of uv: an index's address may hold a password, and everybody sees a command line.
-VARIABLES = {"index_url": "UV_DEFAULT_INDEX", "find_links": "UV_FIND_LINKS"}
 NO_SOLUTION = 1
 
 
@@ -35,7 +34,7 @@ class Question:
     provided: Mapping[str, str]
     constraints: tuple[str, ...] = ()
     index: str = ""
-    options: Mapping[str, Any] | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
     preferred: str = ""
 
 
@@ -67,15 +66,16 @@ def resolve(question: Question) -> str:
         # What has to be built first would need the host's compilers, and be another thing on every host.
         command += [f"--python-platform={question.platform}", "--only-binary=:all:"]
         # As pip does: of all indexes the best version, so that one more of them adds and hides nothing.
-        command += [
-            "--index-strategy=unsafe-best-match",
-            *(["--no-index"] if _options(question).get("no_index") else []),
-        ]
+        command += ["--index-strategy=unsafe-best-match"]
+        # The one option of these that uv has no variable for.
+        command += ["--no-index"] if question.options.get("no_index") else []
         command += [f"--no-emit-package={name}" for name, _ in stubs]
         command += ["--constraints=constraints.txt", "--output-file=lock.txt", "requirements.in"]
+        # An index's address may hold a password, and everybody sees a command line.
+        ways = module_util("conda_pip").variables(question.options, question.index)
         # Its own directory, so that no project's pyproject.toml has a word in it.
         ran = subprocess.run(
-            command, cwd=place, env=_environment(question), capture_output=True, text=True, check=False
+            command, cwd=place, env={**os.environ, **ways}, capture_output=True, text=True, check=False
         )
         if ran.returncode != 0:
             raise _refusal(question, ran.returncode, ran.stderr)
@@ -108,21 +108,6 @@ def _require_plain(environment: str, text: str) -> None:
         if not Requirement(text).url:
             return
     raise RefusedError(f"Environment {environment}: {text!r} is no requirement of pip; one looks like `torch>=2,<3`.")
-
-
-def _options(question: Question) -> Mapping[str, Any]:
-    return question.options or {}
-
-
-def _environment(question: Question) -> dict[str, str]:
-    """This process's own, where nothing else is said: how this machine reaches an index is its own business."""
-    found = dict(os.environ)
-    for option, variable in VARIABLES.items():
-        if value := _options(question).get(option):
-            found[variable] = value if isinstance(value, str) else " ".join(value)
-    if more := [*(_options(question).get("extra_index_url") or ()), *filter(None, [question.index])]:
-        found["UV_INDEX"] = " ".join(more)
-    return found
 
 
 def _stub(place: Path, name: str, version: str) -> tuple[str, Path]:
