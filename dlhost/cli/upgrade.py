@@ -24,12 +24,20 @@ def upgrade() -> None:
 @app.command("driver")
 def driver_command(
     inventory: options.Inventory,
-    to: Annotated[str, typer.Option("--to", help="The driver's branch, such as 580.", metavar="BRANCH")],
+    to: Annotated[
+        str,
+        typer.Option(
+            "--to", help="The driver's branch, such as 580; the present one for its newest release.", metavar="BRANCH"
+        ),
+    ],
     limit: options.Limit = "",
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Agree to what would be asked.")] = False,
     json: options.Json = False,
 ) -> None:
-    """Replace the NVIDIA driver by another branch, host by host; where a check fails, the old one comes back."""
+    """Replace the NVIDIA driver by another branch, or the newest release of its own, host by host.
+
+    Where a check fails, the old branch comes back.
+    """
     from dlhost.operations.provision import provision
     from dlhost.operations.upgrade import Outside, upgrade_driver
     from dlhost.operations.verify import verify

@@ -1,4 +1,7 @@
-"""Take hosts to another branch of the NVIDIA driver: one after the other, proved, and back where it does not work."""
+"""Take hosts to another branch of the NVIDIA driver, or to the newest release of theirs.
+
+One after the other, proved, and back to the old branch where the new one does not work.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +22,7 @@ from dlhost.values.upgrade import HostUpgrade, Outcome, Upgrade, question
 
 BRANCH = "nvidia_driver_branch"
 CONSENT = "nvidia_driver_allow_branch_switch"
+NEWEST = "nvidia_driver_newest"
 # Where the driver was past its end before, the way back leads there all the same.
 CONSENT_TO_OLD = "nvidia_driver_allow_end_of_life"
 CHANGED = ("nvidia_repo", "nvidia_driver")
@@ -50,22 +54,15 @@ def upgrade_driver(name: str, branch: str, limit: tuple[str, ...], outside: Outs
     """
     gpu_stack.require_branch(branch)
     inventory, present, without = _present(name, limit, outside)
-    due = [(host, before) for host, before in present if before != branch]
-    if due:
-        _plan(name, branch, due, outside)
-    # Its packages say so; that it works, after a reboot that was left to the user say, only the checks do.
-    done = [
-        _proved(HostUpgrade(host, branch, branch, Outcome.UPGRADED), name, outside)
-        for host, before in present
-        if before == branch
-    ]
-    for host, before in due:
+    _plan(name, branch, present, outside)
+    done: list[HostUpgrade] = []
+    for host, before in present:
         if any(other.outcome in {Outcome.FAILED, Outcome.BROUGHT_BACK} for other in done):
             # What went wrong on one host is first to be understood.
             done.append(HostUpgrade(host, before, before, Outcome.NOT_BEGUN))
         else:
             done.append(_upgrade(name, branch, host, before, outside))
-    reached = {host.host for host in done if host.outcome in {Outcome.UPGRADED, Outcome.WAITS}}
+    reached = {host.host for host in done if host.outcome in {Outcome.UPGRADED, Outcome.NEWEST, Outcome.WAITS}}
     done += [HostUpgrade(host, "", "", Outcome.NOT_BEGUN, ("no driver is installed yet",)) for host in without]
     return Upgrade(branch, tuple(done), tuple(_advice(inventory, branch, reached)))
 
@@ -124,10 +121,14 @@ def _upgrade(name: str, branch: str, host: str, before: str, outside: Outside) -
         # Until then nothing can be proved.
         return HostUpgrade(host, before, branch, Outcome.WAITS, left_to_do(applied.finished.report), code)
     if code is ExitCode.DONE:
-        result = _proved(HostUpgrade(host, before, branch, Outcome.UPGRADED), name, outside)
-        if result.outcome is Outcome.UPGRADED or result.exit_code is ExitCode.INTERRUPTED:
+        outcome = Outcome.UPGRADED if _driver_changed(applied.finished.report) else Outcome.NEWEST
+        result = _proved(HostUpgrade(host, before, branch, outcome), name, outside)
+        if result.outcome is outcome or result.exit_code is ExitCode.INTERRUPTED:
             return result
         reasons, code = result.reasons, result.exit_code
+    if before == branch:
+        # Of its own branch, sources keep no release but the newest.
+        return HostUpgrade(host, before, branch, Outcome.FAILED, reasons, code)
     back = outside.provision(_request("provision", name, before, [host], {CONSENT_TO_OLD: True}))
     brought_back = HostUpgrade(host, before, before, Outcome.BROUGHT_BACK, reasons, code)
     if back.exit_code is ExitCode.USER_MUST_ACT:
@@ -154,16 +155,20 @@ def _proved(upgraded: HostUpgrade, name: str, outside: Outside) -> HostUpgrade:
 def _request(
     operation: str, name: str, branch: str, hosts: Sequence[str], settings: dict[str, Any] | None = None
 ) -> Request:
-    roles = PROVED if operation == "verify" else CHANGED
+    is_proof = operation == "verify"
     return Request(
         operation=operation,
         inventory=name,
-        playbook=content.VERIFY if operation == "verify" else content.SITE,
+        playbook=content.VERIFY if is_proof else content.SITE,
         hosts=tuple(hosts),
-        roles=roles,
-        extra_vars={BRANCH: branch, CONSENT: True, **(settings or {})},
+        roles=PROVED if is_proof else CHANGED,
+        extra_vars={BRANCH: branch, CONSENT: True, NEWEST: True, **(settings or {})},
         arguments=("upgrade", "driver", "--to", branch, "-i", name),
     )
+
+
+def _driver_changed(report: RunReport) -> bool:
+    return any(role.changes for host in report.hosts for role in host.roles if role.role == CHANGED[-1])
 
 
 def _reasons(report: RunReport) -> tuple[str, ...]:

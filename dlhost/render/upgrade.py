@@ -14,6 +14,7 @@ from dlhost.values.upgrade import Outcome, Upgrade
 
 STYLES = {
     Outcome.UPGRADED: "green",
+    Outcome.NEWEST: "green",
     Outcome.WAITS: "bold yellow",
     Outcome.BROUGHT_BACK: "bold red",
     Outcome.FAILED: "bold red",

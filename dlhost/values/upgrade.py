@@ -13,6 +13,7 @@ class Outcome(StrEnum):
     """How the upgrade of one host ended."""
 
     UPGRADED = "upgraded"
+    NEWEST = "the newest already"
     WAITS = "waits for you"
     BROUGHT_BACK = "brought back"
     FAILED = "failed"
@@ -54,5 +55,12 @@ class Upgrade:
 
 def question(branch: str, before: Sequence[tuple[str, str]]) -> str:
     """What the user is asked before the first host is changed; `before` are hosts with their present branches."""
-    changes = [f"{host}: driver {present} is replaced by {branch}" for host, present in before]
-    return "\n".join([*changes, "One host after the other; a host that fails its checks gets its driver back. Go on?"])
+    changes = [
+        f"{host}: driver {present} goes to its newest release"
+        if present == branch
+        else f"{host}: driver {present} is replaced by {branch}"
+        for host, present in before
+    ]
+    switches = any(present != branch for _, present in before)
+    way_back = "; one that fails its checks gets its old branch back" if switches else ""
+    return "\n".join([*changes, f"One host after the other{way_back}. Go on?"])

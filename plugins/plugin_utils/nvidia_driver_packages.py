@@ -53,10 +53,11 @@ class Wanted:
     def driver(self) -> list[str]:
         return [*self.user_space, self.kernel]
 
-    def of(self, branch: str) -> list[str]:
-        """The driver's packages with the branch, for owned_packages; those that count by themselves, without."""
+    def of(self, branch: str, releases: Mapping[str, str]) -> list[str]:
+        """The driver's packages with their releases or the branch; those that count by themselves, without."""
         others = ("linux-modules-nvidia-", "nvidia-persistenced")
-        return [name if name.startswith(others) else f"{name}={branch}.*" for name in self.driver]
+        wishes = {name: releases.get(name, f"{branch}.*") for name in self.driver if not name.startswith(others)}
+        return [f"{name}={wishes[name]}" if name in wishes else name for name in self.driver]
 
 
 def wanted(

@@ -9,7 +9,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ansible_collections.dlhost.host.plugins.plugin_utils import nvidia_driver_packages as names
-from ansible_collections.dlhost.host.plugins.plugin_utils.compatibility import Card, CompatibilityError, Table
+from ansible_collections.dlhost.host.plugins.plugin_utils.compatibility import (
+    Card,
+    CompatibilityError,
+    Table,
+    branch_of,
+    numbers,
+)
 from ansible_collections.dlhost.host.plugins.plugin_utils.nvidia_facts import own_gpus, why_no_gpus
 
 AUTO = "auto"
@@ -43,6 +49,7 @@ class Settings:
     hold: bool
     persistence: bool
     reboot: str
+    newest: bool
     allow_branch_switch: bool
     allow_end_of_life: bool
     allow_no_gpu: bool
@@ -145,7 +152,7 @@ def plan(facts: Mapping[str, Any], settings: Settings, table: Table, today: date
         "no_kernel": host.no_kernel,
         "no_cards": host.no_cards,
         "warnings": _warnings(host, choice, settings),
-        "to_ask_apt": _to_ask_apt(host, settings),
+        "to_ask_apt": _to_ask_apt(host, choice, settings),
         "branch": choice.branch,
         "source": choice.source,
         "kernel_module": choice.kernel_module,
@@ -231,18 +238,22 @@ def _is_prebuilt(host: Host, settings: Settings) -> bool:
     return not known or any(name.startswith("linux-modules-nvidia-") and version for name, version in known.items())
 
 
-def _to_ask_apt(host: Host, settings: Settings) -> list[str]:
+def _to_ask_apt(host: Host, choice: Choice, settings: Settings) -> list[str]:
     """Packages whose candidates the plan has to know; apt is slow to tell, and asked where something is to be done."""
     kernel = host.facts["kernel"]
     is_there = host.present is not None and host.present.branch == settings.branch
     builds = {*kernel["headers"], *host.facts["module"]["installed"]}
-    if host.facts["candidates"] or host.no_kernel or (is_there and host.running in builds):
+    if host.facts["candidates"]:
         return []
+    newest = choice.wanted.driver if settings.newest else []
+    if host.no_kernel or (is_there and host.running in builds):
+        return newest
     flavour = _flavour(host)
     line = "" if _keeps_its_desktop(host, settings) else "-server"
     modules = [f"linux-modules-nvidia-{settings.branch}{line}{kind}-{{kernel}}" for kind in ("", "-open")]
     own = modules if host.facts["distribution"] == "ubuntu" else []
-    return [f"linux-headers-{flavour}", "linux-headers-{kernel}", *own] if flavour else own
+    headers = [f"linux-headers-{flavour}", "linux-headers-{kernel}"] if flavour else []
+    return [*headers, *own, *newest]
 
 
 # What speaks against it
@@ -371,11 +382,13 @@ def _transaction(host: Host, choice: Choice, settings: Settings) -> dict[str, An
     missing = [name for name in [*first, *wanted.driver] if name not in versions]
     # Debian's names have no branch in them: what is there may be of another.
     outdated = [name for name in wanted.driver if names.of_other_branch(name, versions, choice.branch)]
+    behind = _behind(host, choice) if settings.newest else {}
     loose = [
         name
         for name in [*wanted.driver, *following]
         if name in versions and host.packages[name]["held"] != settings.hold
     ]
+    installs = bool(missing or pinned or replaces or outdated or behind)
     return {
         "packages": [*first, *wanted.driver, *following],
         "main": wanted.user_space[0],
@@ -385,14 +398,26 @@ def _transaction(host: Host, choice: Choice, settings: Settings) -> dict[str, An
         "pin_due": choice.source == NVIDIA and wanted.first[0] not in versions,
         "pinned": pinned,
         "first_due": bool(pinned or set(first) - set(versions)),
-        "driver": [*wanted.of(choice.branch), *following],
+        "driver": [*wanted.of(choice.branch, behind), *following],
+        "behind": sorted(behind),
         "replaces": replaces,
         "missing": missing,
         "loose": loose,
-        "driver_changes": bool(replaces or outdated or set(wanted.driver) & set(missing)),
-        "installs": bool(missing or pinned or replaces or outdated),
-        "packages_due": bool(missing or pinned or replaces or outdated or loose or host.facts["dpkg_was_cut"]),
+        "driver_changes": bool(replaces or outdated or behind or set(wanted.driver) & set(missing)),
+        "installs": installs,
+        "packages_due": bool(installs or loose or host.facts["dpkg_was_cut"]),
     }
+
+
+def _behind(host: Host, choice: Choice) -> dict[str, str]:
+    """Packages of the driver of which apt has a newer release of the branch, to that one."""
+    candidates, versions = host.facts["candidates"], host.versions
+
+    def is_newer(name: str) -> bool:
+        known, there = names.upstream(candidates.get(name, "")), names.upstream(versions.get(name, ""))
+        return bool(there) and branch_of(known) == choice.branch and numbers(known) > numbers(there)
+
+    return {name: candidates[name] for name in choice.wanted.driver if is_newer(name)}
 
 
 def _following_the_kernel(host: Host, choice: Choice) -> list[str]:

@@ -108,6 +108,20 @@ def test_a_branch_that_the_card_has_not_is_refused(rig: Rig) -> None:
     assert rig.driver() == "580 hold"
 
 
+def test_an_upgrade_to_the_present_branch_takes_its_newest_release(rig: Rig) -> None:
+    rig.host.execute(
+        "apt-get install --yes --quiet --allow-downgrades --allow-change-held-packages "
+        "$(dpkg-query --show --showformat='${Package} ${Version}\\n' | sed -n 's/ 580.126.20-1$/=580.95.05-1/p')\n"
+        "apt-mark hold nvidia-driver-cuda nvidia-kernel-open-dkms"
+    )
+    rig.run(0, "drift")
+    said = rig.run(0, "upgrade", "driver", "--to", "580", "--yes")
+    assert "package nvidia-driver-cuda: 580.95.05-1, would be 580.126.20-1" in said
+    assert "rig: upgraded: driver 580\n" in said
+    assert rig.driver() == "580 hold"
+    assert "rig: the newest already: driver 580\n" in rig.run(0, "upgrade", "driver", "--to", "580", "--yes")
+
+
 def test_an_upgrade_that_fails_brings_the_old_branch_back(rig: Rig) -> None:
     # The new branch's packages only: the way back is free.
     block = 'DPkg::Pre-Install-Pkgs { "! grep -q /nvidia-driver-cuda_590"; };'

@@ -20,6 +20,7 @@ SETTINGS: dict[str, Any] = {
     "hold": True,
     "persistence": True,
     "reboot": "auto",
+    "newest": False,
     "allow_branch_switch": False,
     "allow_end_of_life": False,
     "allow_no_gpu": False,
@@ -374,6 +375,35 @@ def test_ubuntus_driver_for_desktops_goes_where_the_user_agrees_before_the_one_f
 
     assert set(found["replaces"]) == set(DESKTOPS)
     assert found["main"] == "nvidia-headless-no-dkms-580-server-open"
+
+
+NEWER = {"nvidia-driver-cuda": "580.126.20-1", "nvidia-kernel-open-dkms": "580.126.20-1"}
+
+
+def test_the_newest_release_of_the_branch_comes_where_it_is_asked_for() -> None:
+    assert plan(with_driver("T4"), newest=True)["to_ask_apt"] == ["nvidia-driver-cuda", "nvidia-kernel-open-dkms"]
+    assert plan(with_driver("T4"))["to_ask_apt"] == []
+
+    newer = with_driver("T4", candidates=NEWER)
+    found = plan(newer, newest=True)
+    assert found["driver"] == ["nvidia-driver-cuda=580.126.20-1", "nvidia-kernel-open-dkms=580.126.20-1"]
+    assert found["behind"] == sorted(NEWER)
+    assert (found["packages_due"], found["driver_changes"], found["to_ask_apt"]) == (True, True, [])
+    assert (plan(newer)["packages_due"], plan(newer)["behind"]) == (False, [])
+
+
+@pytest.mark.parametrize("version", ["580.95.05-1", "580.82.09-1", "590.48.01-1", ""])
+def test_what_is_no_newer_release_of_the_branch_is_left(version: str) -> None:
+    found = plan(with_driver("T4", candidates=dict.fromkeys(NEWER, version)), newest=True)
+
+    assert (found["packages_due"], found["behind"], found["driver_changes"]) == (False, [], False)
+
+
+def test_no_newer_release_comes_under_a_running_job() -> None:
+    facts = with_driver("T4", candidates=NEWER, users=[JOB])
+
+    assert "python3 (ada, process 4242) uses the GPU" in plan(facts, newest=True)["refusal"]
+    assert plan(facts)["refusal"] == ""
 
 
 @pytest.mark.parametrize("facts", [host("T4"), with_driver("T4", kernel={"stale_initramfs": [RUNNING]})])

@@ -16,7 +16,16 @@ from dlhost.operations.upgrade import Outside, upgrade_driver
 from dlhost.values.checks import Check, CheckResult
 from dlhost.values.inventory import Inventory, Location
 from dlhost.values.record import RunRecord
-from dlhost.values.run import Afterwards, Failure, HostReport, HostStatus, RunReport
+from dlhost.values.run import (
+    Afterwards,
+    Change,
+    Failure,
+    HostReport,
+    HostStatus,
+    RoleReport,
+    RoleStatus,
+    RunReport,
+)
 from dlhost.values.upgrade import Outcome
 from tests.unit.world import write
 
@@ -43,6 +52,7 @@ class Hosts:
 
     ends: dict[str, ExitCode] = field(default_factory=dict)
     present: dict[str, str] = field(default_factory=lambda: {"alpha": "580", "beta": "580"})
+    outdated: set[str] = field(default_factory=set)
     agrees: bool | None = True
     runs: list[str] = field(default_factory=list)
     requests: list[Request] = field(default_factory=list)
@@ -80,14 +90,16 @@ class Hosts:
         code = self.ends.get(words, DONE)
         if code is ExitCode.REFUSED:
             raise RefusedError("Its disk is full.")
-        hosts = tuple(report(host, code) for host in request.hosts)
+        branch = request.extra_vars["nvidia_driver_branch"]
+        changed = {name for name in request.hosts if name in self.outdated or self.present.get(name) != branch}
+        hosts = tuple(report(host, code, driver_changed=host in changed) for host in request.hosts)
         record = RunRecord("1", request.operation, "rig", "me", datetime.now(UTC), ())
         ran = RunReport(hosts, check=request.check, complete=True, interrupted=code is ExitCode.INTERRUPTED)
         inventory = Inventory(Location("rig", Path("rig")), ())
         return Finished(record, ran, (), inventory, False, (), {}), Path("log"), code
 
 
-def report(host: str, code: ExitCode) -> HostReport:
+def report(host: str, code: ExitCode, *, driver_changed: bool) -> HostReport:
     """What a run that ended so says of a host."""
     if code is MUST_ACT:
         return HostReport(host, HostStatus.OK, actions_needed=("reboot",))
@@ -96,7 +108,8 @@ def report(host: str, code: ExitCode) -> HostReport:
         return HostReport(host, HostStatus.FAILED, checks=(check,))
     if code is FAILED:
         return HostReport(host, HostStatus.FAILED, failure=Failure("nvidia_driver", "Install", "apt failed"))
-    return HostReport(host, HostStatus.OK)
+    changes = (Change("Install the driver in one transaction"),) if driver_changed else ()
+    return HostReport(host, HostStatus.OK, roles=(RoleReport("nvidia_driver", RoleStatus.CHANGED, changes=changes),))
 
 
 @pytest.fixture(autouse=True)
@@ -121,7 +134,7 @@ def test_hosts_with_a_gpu_are_upgraded_one_after_the_other() -> None:
     assert hosts.shown == 1
     assert "alpha: driver 580 is replaced by 590" in hosts.questions[0]
     assert {frozenset(settings(request)) for request in hosts.requests} == {
-        frozenset({"nvidia_driver_allow_branch_switch"})
+        frozenset({"nvidia_driver_allow_branch_switch", "nvidia_driver_newest"})
     }
     assert hosts.left_to_do[0].startswith('Set nvidia_driver_branch: "590" in ')
 
@@ -134,7 +147,7 @@ def test_a_failed_check_brings_the_old_branch_back_and_stops() -> None:
     )
     assert hosts.runs[-2:] == ["provision alpha 580", "verify alpha 580"]
     # The way back may lead to a branch that is past its end by now.
-    assert settings(hosts.requests[-2]) == {"nvidia_driver_allow_branch_switch", "nvidia_driver_allow_end_of_life"}
+    assert "nvidia_driver_allow_end_of_life" in settings(hosts.requests[-2])
     assert hosts.reasons == ["alpha: nvidia-smi agrees: it has failed"]
     assert hosts.left_to_do == ()
 
@@ -184,17 +197,32 @@ def test_what_was_done_is_told_though_another_host_is_refused() -> None:
     assert hosts.reasons == ["Its disk is full."]
 
 
-def test_a_host_that_has_the_branch_stays_as_it_is_and_is_proved() -> None:
-    hosts = Hosts(present={"alpha": "590", "beta": "590"})
+def test_a_host_that_has_the_branch_goes_to_its_newest_release() -> None:
+    hosts = Hosts(present={"alpha": "590", "beta": "590"}, outdated={"beta"})
     write(Path("inventories/rig/group_vars/gpu.yml"), 'nvidia_driver_branch: "590"\n')
-    assert hosts.upgrade() == ([("alpha", Outcome.UPGRADED, "590"), ("beta", Outcome.UPGRADED, "590")], DONE)
-    assert hosts.runs == ["verify alpha 590", "verify beta 590"]
+    assert hosts.upgrade() == ([("alpha", Outcome.NEWEST, "590"), ("beta", Outcome.UPGRADED, "590")], DONE)
+    assert hosts.runs == [
+        "plan alpha,beta 590",
+        "provision alpha 590",
+        "verify alpha 590",
+        "provision beta 590",
+        "verify beta 590",
+    ]
+    assert hosts.questions == [
+        "alpha: driver 590 goes to its newest release\n"
+        "beta: driver 590 goes to its newest release\n"
+        "One host after the other. Go on?"
+    ]
 
-    hosts = Hosts({"verify alpha 590": CHECK_FAILED}, present={"alpha": "590", "beta": "580"})
+
+@pytest.mark.parametrize("where", ["provision", "verify"])
+def test_a_release_of_the_same_branch_that_fails_has_no_way_back(where: str) -> None:
+    hosts = Hosts({f"{where} alpha 590": CHECK_FAILED}, present={"alpha": "590", "beta": "580"})
     assert hosts.upgrade() == (
         [("alpha", Outcome.FAILED, "590"), ("beta", Outcome.NOT_BEGUN, "580")],
         CHECK_FAILED,
     )
+    assert hosts.runs[-1] == f"{where} alpha 590"
 
 
 def test_the_line_that_names_another_branch_is_shown() -> None:
