@@ -222,6 +222,16 @@ def make_startable(units: dict[str, Unit]) -> None:
         must("systemctl", "reset-failed", *failed)
 
 
+def stop_units(units: dict[str, Unit], stops: list[str], undeclared: list[str]) -> None:
+    """Stop these of the units; what nobody asks for does not come back with the host either."""
+    running = [name for name in stops if units[name].active]
+    going = [name for name in undeclared if name in stops]
+    if running:
+        must("systemctl", "stop", *running)
+    if going:
+        must("systemctl", "disable", "--quiet", *going)
+
+
 def is_newer(path: Path, started: float) -> bool:
     """Whether something was put in place after that time; a link is asked for itself."""
     try:

@@ -207,6 +207,7 @@ from ansible_collections.dlhost.host.plugins.module_utils.service_host import (
     is_newer,
     make_startable,
     must,
+    stop_units,
     wait_until_listening,
 )
 
@@ -346,7 +347,7 @@ def converge(request: dict) -> dict[str, object]:
     for user, paths in plan.directories.items():
         make_directories(user, paths)
     if request["state"] == "absent":
-        stop(plan)
+        stop_units(plan.units, plan.stops, plan.undeclared)
     owned_files.carry_out(plan.owned)
     units = [path for path in plan.owned.paths if Path(path).parent == UNIT_DIRECTORY]
     if units or any(unit.reload_due for unit in plan.units.values()):
@@ -358,7 +359,7 @@ def converge(request: dict) -> dict[str, object]:
             # A cell may have been run since the plan was made.
             begun = work_among(plan.stops, plan.units, request["templates"])
             plan = dataclasses.replace(plan, work={**plan.work, **begun})
-        stop(plan)
+        stop_units(plan.units, plan.stops, plan.undeclared)
         waiting = start(plan)
     left = [*plan.deferred, *waiting]
     result = plan.result()
@@ -581,16 +582,6 @@ def require_trials(plan: Plan) -> None:
             raise RefusedError(
                 f"{each.unit} would not start again ({why}), so it goes on as it is. Correct that and run again."
             )
-
-
-def stop(plan: Plan) -> None:
-    """Stop what has to stop; what nobody asks for does not come back with the host either."""
-    running = [name for name in plan.stops if plan.units[name].active]
-    going = [name for name in plan.undeclared if name in plan.stops]
-    if running:
-        must("systemctl", "stop", *running)
-    if going:
-        must("systemctl", "disable", "--quiet", *going)
 
 
 def start(plan: Plan) -> list[str]:

@@ -148,6 +148,7 @@ from ansible_collections.dlhost.host.plugins.module_utils.service_host import (
     is_of,
     make_startable,
     must,
+    stop_units,
     wait_until_listening,
 )
 from ansible_collections.dlhost.host.plugins.module_utils.vnc_host import TEMPLATE, unit_of_user, work_of
@@ -264,14 +265,14 @@ def converge(request: dict) -> dict[str, object]:
     """Make it so; returns the module's result."""
     plan = make_plan(request)
     if request["state"] == "absent":
-        stop(plan)
+        stop_units(plan.units, plan.stops, plan.undeclared)
     owned_files.carry_out(plan.owned)
     units = [path for path in plan.owned.paths if Path(path).parent == UNIT_DIRECTORY]
     if units or any(unit.reload_due for unit in plan.units.values()):
         must("systemctl", "daemon-reload")
     waiting = []
     if request["state"] == "present":
-        stop(plan)
+        stop_units(plan.units, plan.stops, plan.undeclared)
         waiting = start(plan)
     result = plan.result()
     if left := [*plan.deferred, *waiting]:
@@ -347,6 +348,7 @@ def make_plan(request: dict) -> Plan:
 def sources_of(each: Desktop, request: dict) -> set[Path]:
     """What a desktop that is older than it has to be restarted for. A password is read at every login."""
     shared = {Path(file["path"]) for file in request["files"]}
+    # The list of services is for the wrapper.
     return {each.settings.path, *(path for path in shared if path.suffix != ".json")}
 
 
@@ -391,16 +393,6 @@ def problems(each: Desktop, unit: Unit, listeners: list[Listener]) -> list[str]:
 def is_outdated(unit: Unit, sources: set[Path], rewritten: set[Path]) -> bool:
     """Whether a running desktop is older than what it runs from."""
     return unit.active and (not rewritten.isdisjoint(sources) or any(is_newer(path, unit.started) for path in sources))
-
-
-def stop(plan: Plan) -> None:
-    """Stop what has to stop; what nobody asks for does not come back with the host either."""
-    running = [name for name in plan.stops if plan.units[name].active]
-    going = [name for name in plan.undeclared if name in plan.stops]
-    if running:
-        must("systemctl", "stop", *running)
-    if going:
-        must("systemctl", "disable", "--quiet", *going)
 
 
 def start(plan: Plan) -> list[str]:

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from dlhost.adapters.ansible_env import collections_path
+from tests.unit.systemd_double import SystemdDouble, user_of
 
 PLUGINS = "ansible_collections.dlhost.host.plugins"
 ME = pwd.getpwuid(os.getuid())
@@ -25,21 +26,18 @@ ADA, GRACE = "dlhost-jupyter@ada.service", "dlhost-jupyter@grace.service"
 BUSY = ["1 kernel is busy"]
 
 
-class Host:
+class Host(SystemdDouble):
     """A host with two possible users; `units` is what systemd has, `commands` what it was told."""
 
     def __init__(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.syspath_prepend(str(collections_path()))
+        super().__init__()
         self.module = importlib.import_module(f"{PLUGINS}.modules.jupyter_servers")
-        self.outside = importlib.import_module(f"{PLUGINS}.module_utils.service_host")
         owned = importlib.import_module(f"{PLUGINS}.module_utils.owned_files")
         self.patch = functools.partial(monkeypatch.setattr, self.module)
         self.path = path
-        self.units: dict[str, Any] = {}
-        self.ports: dict[int, str] = {}
         self.work: dict[str, list[str]] = {}
         self.trials: dict[str, str] = {}
-        self.commands: list[str] = []
         self.hash: Callable[[str, str], str] = lambda password, present: (
             present if present == f"argon2:{password}" else f"argon2:{password}"
         )
@@ -63,16 +61,16 @@ class Host:
             "look_as": self._look_as,
             "make_directories": self._make_directories,
             "hashes": self._hashes,
-            "find_instances": lambda _templates: sorted(self.units),
-            "find_units": self._find_units,
-            "find_listeners": self._listeners,
+            "find_instances": self.find_instances,
+            "find_units": self.find_units,
+            "find_listeners": self.find_listeners,
             "work_of": lambda unit, _environment: self.work.get(unit.name, []),
             "wait_until_listening": lambda _servers: None,
-            "must": self._systemctl,
+            "must": self.must,
             "refusal_of": lambda trial, _user: self.trials.get(trial[0], ""),
         }.items():
             self.patch(name, function)
-        monkeypatch.setattr(self.outside, "must", self._systemctl)
+        monkeypatch.setattr(self.outside, "must", self.must)
 
     def _account(self, name: str, _variable: str) -> Any:
         if name not in ("ada", "grace"):
@@ -93,35 +91,8 @@ class Host:
     def _hashes(self, _environment: Path, known: dict[str, list[str]]) -> dict[str, str]:
         return {unit: self.hash(password, present) for unit, (password, present) in known.items()}
 
-    def unit(self, name: str) -> Any:
-        nothing = self.module.Unit(name, "", False, False, False, False, 0, 0.0)
-        return self.units.get(name, nothing)
-
-    def _find_units(self, names: list[str]) -> dict[str, Any]:
-        return {name: self.unit(name) for name in names}
-
-    def change(self, name: str, **more: Any) -> None:
-        self.units[name] = dataclasses.replace(self.unit(name), **more)
-
-    def _listeners(self) -> list[Any]:
-        return [self.outside.Listener("127.0.0.1", port, unit, "x") for port, unit in self.ports.items()]
-
-    def _systemctl(self, _systemctl: str, verb: str, *names: str) -> None:
-        self.commands.append(" ".join([verb, *names]))
-        for name in (name for name in names if not name.startswith("--")):
-            if verb == "start":
-                # A moment after everything that was written.
-                self.change(name, active=True, failed=False, started=time.time() + 0.001)
-                time.sleep(0.002)
-                self.ports = {port: unit for port, unit in self.ports.items() if unit != name}
-                self.ports[self.users[name.partition("@")[2].removesuffix(".service")]] = name
-            elif verb == "stop":
-                self.change(name, active=False, started=0.0)
-                self.ports = {port: unit for port, unit in self.ports.items() if unit != name}
-            elif verb in ("enable", "disable"):
-                self.change(name, enabled=verb == "enable")
-            elif verb == "unmask":
-                self.change(name, masked="")
+    def port_of(self, unit: str) -> int:
+        return self.users[user_of(unit)]
 
     def request(self, **more: Any) -> dict[str, Any]:
         unit = {"path": str(self.path / "units" / "dlhost-jupyter@.service"), "content": "[Unit]\n"}

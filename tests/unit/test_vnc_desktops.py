@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from dlhost.adapters.ansible_env import collections_path
+from tests.unit.systemd_double import SystemdDouble, user_of
 
 PLUGINS = "ansible_collections.dlhost.host.plugins"
 ME = pwd.getpwuid(os.getuid()).pw_name
@@ -22,19 +23,17 @@ MY_GROUP = grp.getgrgid(os.getgid()).gr_name
 ADA, GRACE = "dlhost-vnc@ada.service", "dlhost-vnc@grace.service"
 
 
-class Host:
-    """A host with two users; `units` is what systemd has, `commands` what it was told."""
+class Host(SystemdDouble):
+    """A host with two users."""
 
     def __init__(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.syspath_prepend(str(collections_path()))
+        super().__init__()
         self.module = importlib.import_module(f"{PLUGINS}.modules.vnc_desktops")
-        self.outside = importlib.import_module(f"{PLUGINS}.module_utils.service_host")
         owned = importlib.import_module(f"{PLUGINS}.module_utils.owned_files")
         self.path = path
-        self.units: dict[str, Any] = {}
-        self.listeners: list[Any] = []
         self.work: dict[str, list[str]] = {}
-        self.commands: list[str] = []
+        self.strangers: list[Any] = []
         self.displays = {"ada": 1, "grace": 2}
         self.settings = "one"
         self.password = "horse/battery"  # noqa: S105
@@ -58,45 +57,27 @@ class Host:
             "PROC": path / "proc",
             "account": lambda user, _variable: account(user, os.getuid(), os.getgid(), MY_GROUP, "/"),
             "make_desktop": desktop,
-            "find_instances": lambda _templates: sorted(self.units),
-            "find_units": lambda names: {each: self.unit(each) for each in names},
-            "find_listeners": lambda: list(self.listeners),
+            "find_instances": self.find_instances,
+            "find_units": self.find_units,
+            "find_listeners": lambda: [*self.find_listeners(), *self.strangers],
             "work_of": lambda unit: self.work.get(unit.name, []) if unit.active else [],
             "wait_until_listening": lambda _servers: None,
-            "must": self._systemctl,
+            "must": self.must,
         }.items():
             monkeypatch.setattr(self.module, name, function)
-        monkeypatch.setattr(self.outside, "must", self._systemctl)
+        monkeypatch.setattr(self.outside, "must", self.must)
         (path / "proc/net").mkdir(parents=True)
         self.sockets("")
 
     def sockets(self, text: str) -> None:
         (self.path / "proc/net/unix").write_text(f"Num RefCount Protocol Flags Type St Inode Path\n{text}")
 
-    def unit(self, name: str) -> Any:
-        return self.units.get(name, self.outside.Unit(name, "", False, False, False, False, 0, 0.0))
-
-    def change(self, name: str, **more: Any) -> None:
-        self.units[name] = dataclasses.replace(self.unit(name), **more)
+    def port_of(self, unit: str) -> int:
+        return 5900 + self.displays[user_of(unit)]
 
     def listen(self, display: int, unit: str, address: str = "127.0.0.1") -> None:
-        self.listeners.append(self.outside.Listener(address, 5900 + display, unit, "Xtigervnc, process 9 of ada"))
-
-    def _systemctl(self, _systemctl: str, verb: str, *names: str) -> None:
-        self.commands.append(" ".join([verb, *names]))
-        for name in (name for name in names if not name.startswith("--")):
-            if verb == "start":
-                # A moment after everything that was written.
-                self.change(name, active=True, failed=False, started=time.time() + 0.001)
-                time.sleep(0.002)
-                self.listen(self.displays[name.partition("@")[2].removesuffix(".service")], name)
-            elif verb == "stop":
-                self.change(name, active=False, started=0.0)
-                self.listeners = [listener for listener in self.listeners if listener.unit != name]
-            elif verb in ("enable", "disable"):
-                self.change(name, enabled=verb == "enable")
-            elif verb == "unmask":
-                self.change(name, masked="")
+        """Have somebody listen who was not told to."""
+        self.strangers.append(self.outside.Listener(address, 5900 + display, unit, "Xtigervnc, process 9 of ada"))
 
     def request(self, **more: Any) -> dict[str, Any]:
         unit = {"path": str(self.path / "units" / "dlhost-vnc@.service"), "content": "[Unit]\n"}
@@ -220,7 +201,7 @@ def test_what_the_wrapper_reads_is_no_reason_to_restart(host: Host) -> None:
 def test_what_does_not_run_is_started(host: Host, change: dict[str, Any], problem: str, commands: list[str]) -> None:
     host.change(ADA, **change)
     if "active" in change:
-        host.listeners = [listener for listener in host.listeners if listener.unit != ADA]
+        del host.ports[5901]
     assert f"{ADA} {problem}" in host.foresee()["unit_problems"]
     host.apply()
     assert host.commands == commands
@@ -230,7 +211,8 @@ def test_what_does_not_run_is_started(host: Host, change: dict[str, Any], proble
 def test_a_desktop_that_listens_for_the_network_is_told(host: Host) -> None:
     host.listen(1, ADA, "0.0.0.0")  # noqa: S104
     assert host.foresee()["unit_problems"] == [f"{ADA} listens on 0.0.0.0, for the network"]
-    host.listeners = []
+    host.strangers.clear()
+    del host.ports[5901]
     assert f"{ADA} does not listen on 127.0.0.1 port 5901" in host.foresee()["unit_problems"]
 
 
@@ -238,7 +220,7 @@ def test_a_display_that_somebody_has_is_refused_by_name(fresh: Host) -> None:
     fresh.listen(1, "session-3.scope")
     with pytest.raises(fresh.module.RefusedError, match=r"Display 1, .* of ada .* by Xtigervnc, process 9 of ada"):
         fresh.apply()
-    fresh.listeners.clear()
+    fresh.strangers.clear()
     fresh.sockets("0: 2 0 10000 1 01 7 /tmp/.X11-unix/X2\n")
     with pytest.raises(fresh.module.RefusedError, match=r"Display 2, .* of grace should have, is held by another X"):
         fresh.apply()
@@ -250,7 +232,7 @@ def test_desktops_change_places_when_both_may_end(host: Host) -> None:
     host.displays = {"ada": 2, "grace": 1}
     host.settings = "changed"
     host.change(ADA, active=False)
-    host.listeners = [listener for listener in host.listeners if listener.unit != ADA]
+    del host.ports[5901]
     result = host.apply()
     assert host.commands == []
     assert f"{ADA} (display 2 is still held by another desktop)" in result["dlhost_action_needed"]

@@ -35,6 +35,7 @@ VALUES: dict[str, tuple[dict[str, object], str]] = {
     "network-address": ({"vnc_options": {"interface": "192.0.2.7"}}, "not interface: a desktop listens on loopback"),
     "without-password": ({"vnc_options": {"SecurityTypes": "None"}}, "not SecurityTypes"),
     "other-password": ({"vnc_options": {"rfbauth": "/srv/password"}}, "not rfbauth"),
+    "viewers-sent-away": ({"vnc_options": {"NeverShared": True}}, "not NeverShared"),
     "ended-by-the-clock": ({"vnc_options": {"MaxIdleTime": 3600}}, "not MaxIdleTime"),
     "option-value": ({"vnc_options": {"FrameRate": "30 -localhost=0"}}, "true, false or a whole number"),
     "good": ({}, ""),
