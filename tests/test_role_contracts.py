@@ -226,6 +226,16 @@ def no_failure_is_hidden(repository: Repository) -> Iterator[str]:
                 yield say(role, task, "failed_when: false, and nobody reads what it registers")
 
 
+def no_include_decides_by_what_it_passes_on(repository: Repository) -> Iterator[str]:
+    """A condition sees the include's own variables, and not those that held until then."""
+    for role in repository.roles:
+        for task in [*role.tasks, *role.handlers]:
+            passed = task.get("vars", {}) if "include_" in module(task) else {}
+            for name in passed:
+                if re.search(rf"\b{name}\b", str(task.get("when", ""))):
+                    yield say(role, task, f"its condition reads {name} as it passes it on")
+
+
 def nothing_is_upgraded_unasked(repository: Repository) -> Iterator[str]:
     for role in repository.roles:
         for task in [*role.tasks, *role.handlers]:
@@ -478,6 +488,12 @@ FAULTS: list[tuple[Rule, str, str, str]] = [
     (commands_say_when_they_change_something, "roles/oven/handlers/main.yml", "[{name: Burn, shell: burn}]", "Burn"),
     (no_failure_is_hidden, OVEN, "[{name: Burn, debug: {}, ignore_errors: true}]", "ignore_errors"),
     (no_failure_is_hidden, OVEN, "[{name: Burn, debug: {}, register: __oven_x, failed_when: false}]", "nobody reads"),
+    (
+        no_include_decides_by_what_it_passes_on,
+        OVEN,
+        "[{name: Burn, ansible.builtin.include_tasks: a.yml, vars: {__oven_x: 1}, when: __oven_x == 0}]",
+        "__oven_x",
+    ),
     (nothing_is_upgraded_unasked, OVEN, "[{name: Burn, ansible.builtin.apt: {name: a, state: latest}}]", "latest"),
     (private_names_carry_the_role, OVEN, "[{name: Burn, debug: {}, register: result}]", "result"),
     (private_names_carry_the_role, OVEN, "[{name: Burn, debug: {}, vars: {heat: 1}}]", "heat"),
