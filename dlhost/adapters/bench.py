@@ -17,6 +17,8 @@ from dlhost.values.preflight import Contact
 LOOK = Path(__file__).with_name("bench_look.sh")
 RUN = Path(__file__).with_name("bench_run.sh")
 PROGRAM = Path(__file__).with_name("bench_inside.py")
+# The notebooks' first kernel is in it, and may have been given a framework by jupyter_requirements.
+JUPYTER = "/opt/dlhost/jupyter"
 LOOK_TIMEOUT_S = 20
 # More than the script itself waits for what does not end.
 GRACE_S = 60
@@ -32,7 +34,7 @@ def look(host: Host, control_path_dir: Path, prefix: str, pythons: Sequence[str]
     Raises:
         UnreachableError: It does not answer.
     """
-    head = f"prefix={shlex.quote(prefix)}\nset -- {shlex.join(pythons)}\n"
+    head = f"prefix={shlex.quote(prefix)} jupyter={JUPYTER}\nset -- {shlex.join(pythons)}\n"
     return machine_from(_asked(host, control_path_dir, head + LOOK.read_text(encoding="utf-8"), LOOK_TIMEOUT_S))
 
 

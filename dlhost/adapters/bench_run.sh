@@ -20,8 +20,9 @@ case $owner in
     ;;
 esac
 {
-  # Else tensorflow and jax would take most of every GPU's memory, which others may be using.
-  timeout -k 5 "$limit_s" env -i PATH=/usr/bin:/bin LC_ALL=C.UTF-8 HOME="$place/home" TMPDIR="$place/home" \
+  # The environment's own programs come first: jax has its code for a GPU assembled by one. The last two settings keep
+  # tensorflow and jax from taking most of every GPU's memory, which others may be using.
+  timeout -k 5 "$limit_s" env -i PATH="${python%/*}:/usr/bin:/bin" LC_ALL=C.UTF-8 HOME="$place/home" TMPDIR="$place/home" \
     PYTHONNOUSERSITE=1 TF_FORCE_GPU_ALLOW_GROWTH=true XLA_PYTHON_CLIENT_PREALLOCATE=false \
     "$python" -I -B -c "$program" "$argument" >"$place/said" 2>"$place/noise" &
   echo $! >"$place/pid"

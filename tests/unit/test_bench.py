@@ -304,16 +304,21 @@ def test_what_makes_figures_worse() -> None:
 # Which environments ---------------------------------------------------------------------------------------------------
 
 
-def test_environments_are_links_of_role_conda_and_pythons_that_the_inventory_names(tmp_path: Path) -> None:
+def test_environments_are_those_of_our_roles_and_the_pythons_that_the_inventory_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     envs = tmp_path / "envs"
     for name in ("torch-0123456789ab", "torch-ba9876543210"):
         (envs / name).mkdir(parents=True)
     (envs / "torch").symlink_to("torch-0123456789ab")
+    (tmp_path / "jupyter").symlink_to("jupyter-0123456789ab")
+    monkeypatch.setattr(adapter, "JUPYTER", f"{tmp_path}/jupyter")
 
     machine = adapter.look(HERE, tmp_path, str(tmp_path), ["/opt/it's here/bin/python"])
 
     assert [(each.name, each.python) for each in machine.environments] == [
         ("torch", f"{envs}/torch/bin/python"),
+        (f"{tmp_path}/jupyter", f"{tmp_path}/jupyter/bin/python"),
         ("/opt/it's here", "/opt/it's here/bin/python"),
     ]
     assert machine.processor
