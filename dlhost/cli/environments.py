@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
 from dlhost.cli import options
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from dlhost.errors import ExitCode
     from dlhost.operations.environments import Outside
+    from dlhost.values.environments import Compared, Locked
 
 app = typer.Typer(help="Conda environments and their locks.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -35,15 +40,9 @@ def lock_command(
     json: options.Json = False,
 ) -> None:
     """Solve environments for the hosts that get them, and write their locks beside the inventory."""
-    from dlhost.operations import environments as operation
-    from dlhost.render.environments import lock_document, tell_locks
+    from dlhost.operations.environments import lock
 
-    done = operation.lock(inventory, environments or (), upgrade, _outside(json))
-    if json:
-        options.print_json(lock_document("env lock", inventory, done, operation.exit_code(done)))
-    else:
-        tell_locks(options.output(), inventory, done)
-    raise typer.Exit(operation.exit_code(done))
+    _tell_locked("env lock", inventory, lock(inventory, environments or (), upgrade, _outside(json)), json)
 
 
 @app.command("rollback")
@@ -53,47 +52,32 @@ def rollback_command(
     json: options.Json = False,
 ) -> None:
     """Swap the locks of environments with those before them; hosts go back with the next provision."""
-    from dlhost.operations import environments as operation
-    from dlhost.render.environments import lock_document, tell_locks
+    from dlhost.operations.environments import rollback
 
-    done = operation.rollback(inventory, environments, _outside(json))
-    if json:
-        options.print_json(lock_document("env rollback", inventory, done, operation.exit_code(done)))
-    else:
-        tell_locks(options.output(), inventory, done)
-    raise typer.Exit(operation.exit_code(done))
+    _tell_locked("env rollback", inventory, rollback(inventory, environments, _outside(json)), json)
 
 
 @app.command("list")
 def list_command(inventory: options.Inventory, environments: Environments = None, json: options.Json = False) -> None:
     """List environments: whether they are locked, and what hosts have of them."""
-    from dlhost.operations import environments as operation
-    from dlhost.render.environments import compare_document, table
+    from dlhost.operations.environments import compare
+    from dlhost.render.environments import table
     from dlhost.values.environments import listing_exit_code
 
-    found = operation.compare(inventory, environments or (), _outside(json))
-    code = listing_exit_code(found)
-    if json:
-        options.print_json(compare_document("env list", inventory, found, code))
-    else:
-        options.output().print(table(found))
-    raise typer.Exit(code)
+    found = compare(inventory, environments or (), _outside(json))
+    _tell_compared("env list", inventory, found, listing_exit_code(found), None if json else [table(found)])
 
 
 @app.command("diff")
 def diff_command(inventory: options.Inventory, environments: Environments = None, json: options.Json = False) -> None:
     """Show which packages hosts have otherwise than locked; exit code 3 where any do. Files: see dlhost drift."""
-    from dlhost.operations import environments as operation
-    from dlhost.render.environments import compare_document, tell_differences
+    from dlhost.operations.environments import compare
+    from dlhost.render.environments import differences
     from dlhost.values.environments import difference_exit_code
 
-    found = operation.compare(inventory, environments or (), _outside(json))
-    code = difference_exit_code(found)
-    if json:
-        options.print_json(compare_document("env diff", inventory, found, code))
-    else:
-        tell_differences(options.output(), inventory, found)
-    raise typer.Exit(code)
+    found = compare(inventory, environments or (), _outside(json))
+    told = None if json else differences(inventory, found)
+    _tell_compared("env diff", inventory, found, difference_exit_code(found), told)
 
 
 @app.command("freeze")
@@ -106,10 +90,36 @@ def freeze_command(
     ] = None,
 ) -> None:
     """Print what a host really has of an environment: conda's explicit list, with pip's part in comments."""
-    from dlhost.operations import environments as operation
+    from dlhost.operations.environments import freeze
 
-    text = operation.freeze(inventory, environment, host, output, _outside(False))
+    text = freeze(inventory, environment, host, output, _outside(False))
     if output is None:
         typer.echo(text, nl=False)
     else:
         typer.echo(f"{environment} is in {output}.")
+
+
+def _tell_locked(operation: str, inventory: str, done: Sequence[Locked], json: bool) -> NoReturn:
+    from dlhost.render.environments import lock_document, tell_locks
+    from dlhost.values.environments import locking_exit_code
+
+    code = locking_exit_code(done)
+    if json:
+        options.print_json(lock_document(operation, inventory, done, code))
+    else:
+        tell_locks(options.output(), inventory, done)
+    raise typer.Exit(code)
+
+
+def _tell_compared(
+    operation: str, inventory: str, found: Sequence[Compared], code: ExitCode, told: Iterable[RenderableType] | None
+) -> NoReturn:
+    from dlhost.render.environments import compare_document
+
+    if told is None:
+        options.print_json(compare_document(operation, inventory, found, code))
+    else:
+        console = options.output()
+        for line in told:
+            console.print(line)
+    raise typer.Exit(code)

@@ -12,7 +12,7 @@ from typing import Any
 from dlhost.adapters import conda_solver, content, inventory_source, openssh, pip_resolver
 from dlhost.adapters import environments as adapter
 from dlhost.adapters.xdg import private_place
-from dlhost.errors import ExitCode, InventoryError, RefusedError, UnreachableError, UsageError
+from dlhost.errors import InventoryError, RefusedError, UnreachableError, UsageError
 from dlhost.values.environments import (
     Change,
     Compared,
@@ -153,11 +153,6 @@ def rollback(name: str, chosen: Sequence[str], outside: Outside) -> list[Locked]
         done.append(_locked(declared, LockState.CHANGED, before, now, (told,) if stale else ()))
     adapter.write_files(files)
     return done
-
-
-def exit_code(done: Sequence[Locked]) -> ExitCode:
-    """Whether the user must act before hosts can get what was locked."""
-    return ExitCode.USER_MUST_ACT if any(one.left_to_do for one in done) else ExitCode.DONE
 
 
 # Declarations

@@ -63,17 +63,16 @@ def table(found: Sequence[Compared]) -> Table:
     return lines
 
 
-def tell_differences(console: Console, inventory: str, found: Sequence[Compared]) -> None:
+def differences(inventory: str, found: Sequence[Compared]) -> Iterator[Text]:
     """What is not as it is locked, package by package; `+` is what a host has beyond, `-` what it lacks."""
     for one in found:
         if one.state in TODO:
             todo = TODO[one.state].format(inventory=inventory, environment=one.environment)
-            console.print(Text(f"{one.environment}: {todo}", "yellow"))
+            yield Text(f"{one.environment}: {todo}", "yellow")
         for on in one.hosts:
             said = plain(on.error) if on.error else str(on.state)
-            console.print(Text(f"{one.environment} on {on.host}: {said}", _style(on.state)))
-            for line in _changes(on.changes):
-                console.print(Text(f"  {plain(line)}"))
+            yield Text(f"{one.environment} on {on.host}: {said}", _style(on.state))
+            yield from (Text(f"  {line}") for line in _changes(on.changes))
 
 
 def _document(operation: str, inventory: str, environments: list[dict[str, Any]], code: ExitCode) -> dict[str, Any]:
@@ -90,9 +89,10 @@ def _changes(changes: Iterable[Change]) -> Iterator[str]:
     for change in changes:
         name = change.name if change.source == "conda" else f"{change.name} ({change.source})"
         if change.old and change.new:
-            yield f"~ {name} {change.old} -> {change.new}"
+            said = f"~ {name} {change.old} -> {change.new}"
         else:
-            yield f"+ {name} {change.new}" if change.new else f"- {name} {change.old}"
+            said = f"+ {name} {change.new}" if change.new else f"- {name} {change.old}"
+        yield plain(said)
 
 
 def _count(on: OnHost) -> str:

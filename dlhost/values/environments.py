@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -74,7 +74,7 @@ def target(environment: str, looks: Sequence[HostLook], cuda: str) -> Target:
     return Target(machine, PLATFORMS[machine], virtual)
 
 
-def _lowest(versions: Any) -> str:
+def _lowest(versions: Iterable[str]) -> str:
     """The lowest of versions, without what a distribution adds to them: 6.1.0 of 6.1.0-18-amd64."""
     found = [re.match(r"\d+(\.\d+)*", version) for version in versions]
     return min((match[0] for match in found if match), key=lambda text: [int(part) for part in text.split(".")])
@@ -183,6 +183,11 @@ class Compared:
     state: LockState
     packages: int
     hosts: tuple[OnHost, ...]
+
+
+def locking_exit_code(done: Sequence[Locked]) -> ExitCode:
+    """Whether the user must act before hosts can get what was locked."""
+    return ExitCode.USER_MUST_ACT if any(one.left_to_do for one in done) else ExitCode.DONE
 
 
 def listing_exit_code(found: Sequence[Compared]) -> ExitCode:
