@@ -24,8 +24,7 @@ options:
     default: []
   candidates:
     description:
-      - Packages of which it is wanted which version apt would install. C({kernel}) in a name is the release of the
-        running kernel.
+      - Packages of which it is wanted which version apt would install.
     type: list
     elements: str
     default: []

@@ -10,6 +10,7 @@ from typing import Any
 
 from ansible_collections.dlhost.host.plugins.plugin_utils import nvidia_driver_packages as names
 from ansible_collections.dlhost.host.plugins.plugin_utils.compatibility import (
+    OPEN,
     Card,
     CompatibilityError,
     Table,
@@ -208,7 +209,8 @@ def choose(host: Host, settings: Settings, table: Table) -> Choice:
         stays = host.present and host.present.kernel_module in fitting and host.present.kernel_module
         kernel_module = stays or next(iter(fitting), "")
     flavour = _flavour(host)
-    prebuilt = source == DISTRO and settings.branch in own.prebuilt and bool(flavour) and _is_prebuilt(host, settings)
+    prebuilt = source == DISTRO and settings.branch in own.prebuilt and bool(flavour)
+    prebuilt = prebuilt and _is_prebuilt(host, settings, kernel_module)
     for_servers, profile = True, settings.profile
     if source == DISTRO and _keeps_its_desktop(host, settings):
         for_servers, profile = False, "desktop" if names.is_for_a_screen(host.versions) else settings.profile
@@ -230,12 +232,19 @@ def _keeps_its_desktop(host: Host, settings: Settings) -> bool:
     )
 
 
-def _is_prebuilt(host: Host, settings: Settings) -> bool:
-    """Whether Ubuntu's own module is taken: it is there, or apt has it for the running kernel, or was not asked."""
+def _is_prebuilt(host: Host, settings: Settings, kernel_module: str) -> bool:
+    """Whether Ubuntu's own module is taken: it is there, or apt has it for the newest kernel, or was not asked."""
     if host.present and host.present.branch == settings.branch:
         return host.present.kernel.startswith("linux-modules-")
     known = host.facts["candidates"]
-    return not known or any(name.startswith("linux-modules-nvidia-") and version for name, version in known.items())
+    return not known or bool(known.get(_ubuntus_module(host, settings, kernel_module)))
+
+
+def _ubuntus_module(host: Host, settings: Settings, kernel_module: str) -> str:
+    """The package with Ubuntu's own module for the kernel that the next boot starts."""
+    line = "" if _keeps_its_desktop(host, settings) else "-server"
+    kind = "-open" if kernel_module == OPEN else ""
+    return f"linux-modules-nvidia-{settings.branch}{line}{kind}-{host.facts['kernel']['newest']}"
 
 
 def _to_ask_apt(host: Host, choice: Choice, settings: Settings) -> list[str]:
@@ -249,10 +258,8 @@ def _to_ask_apt(host: Host, choice: Choice, settings: Settings) -> list[str]:
     if host.no_kernel or (is_there and host.running in builds):
         return newest
     flavour = _flavour(host)
-    line = "" if _keeps_its_desktop(host, settings) else "-server"
-    modules = [f"linux-modules-nvidia-{settings.branch}{line}{kind}-{{kernel}}" for kind in ("", "-open")]
-    own = modules if host.facts["distribution"] == "ubuntu" else []
-    headers = [f"linux-headers-{flavour}", "linux-headers-{kernel}"] if flavour else []
+    own = [_ubuntus_module(host, settings, choice.kernel_module)] if host.facts["distribution"] == "ubuntu" else []
+    headers = [f"linux-headers-{flavour}", f"linux-headers-{kernel['running']}"] if flavour else []
     return [*headers, *own, *newest]
 
 
@@ -364,8 +371,9 @@ def _warnings(host: Host, choice: Choice, settings: Settings) -> list[str]:
     found = [card.warning for card in dict.fromkeys(host.cards) if card.warning]
     ubuntus = host.facts["distribution"] == "ubuntu" and choice.source == DISTRO
     if ubuntus and not choice.prebuilt:
+        newest = host.facts["kernel"]["newest"]
         found.append(
-            f"{host.title} has no kernel module of branch {settings.branch} for kernel {host.running}; DKMS builds it."
+            f"{host.title} has no kernel module of branch {settings.branch} for kernel {newest}; DKMS builds it."
         )
     return found
 

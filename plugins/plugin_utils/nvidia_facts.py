@@ -34,7 +34,7 @@ def script(sysfs: str = "/sys", units: Iterable[str] = (), candidates: Iterable[
     Args:
         sysfs: Where its GPUs are read; a copy of a tree stands in for a host that has none.
         units: systemd units whose states are wanted.
-        candidates: Packages whose version apt would install is wanted; `{kernel}` is the running kernel's release.
+        candidates: Packages whose version apt would install is wanted.
     """
     head = f"sysfs={quote(sysfs)} units={quote(' '.join(units))} candidates={quote(' '.join(candidates))}\n"
     return head + SCRIPT.read_text(encoding="utf-8")

@@ -1,6 +1,6 @@
 # One read-only look at a host's GPUs and at everything of NVIDIA's on it. For /bin/sh, without Python, as root where
 # that can be: others do not see whose processes hold a GPU. Prints `nvidia:NAME=VALUE`; nvidia_facts.py reads it.
-# Set before: sysfs, units, candidates (the latter two are lists of words; {kernel} is the running kernel's release).
+# Set before: sysfs, units, candidates (the latter two are lists of words).
 export LC_ALL=C PATH="$PATH:/usr/sbin:/sbin"
 unset ID VERSION_ID
 say() { printf 'nvidia:%s=%s\n' "$1" "$2"; }
@@ -152,7 +152,7 @@ done
 if [ -n "$candidates" ]; then
   # apt-cache would write what it has read of the lists, which a look must not.
   apt-cache -o Dir::Cache::pkgcache= -o Dir::Cache::srcpkgcache= policy \
-    $(printf '%s ' $candidates | sed "s/{kernel}/$running/g") 2>/dev/null |
+    $candidates 2>/dev/null |
     sed -n 's/^\([^ ].*\):$/\1/p; s/^  Candidate: /=/p' | each policy
 fi
 exit 0
