@@ -14,6 +14,9 @@ from dlhost.values.environments import Target
 # Anaconda's own channels, whose terms are not conda-forge's, by their names and by their addresses.
 NOT_OURS = re.compile(r"(?:defaults|anaconda|main|r|msys2|pkgs/\w+|https?://repo\.(?:anaconda\.com|continuum\.io)/.*)")
 
+# A user's name and password, or the token that anaconda.org and its like take in a path.
+HOLDS_A_SECRET = re.compile(r"://[^/]*@|/t/[^/]+/")
+
 
 def solve(
     environment: str, specs: Sequence[str], channels: Sequence[str], target: Target, preferred: Iterable[Any] = ()
@@ -29,6 +32,11 @@ def solve(
         raise RefusedError(
             f"Environment {environment}: {refused} is a channel of Anaconda's with terms of its own; "
             "take conda-forge, or a mirror of it, in conda_channels."
+        )
+    if any(HOLDS_A_SECRET.search(channel) for channel in channels):
+        raise RefusedError(
+            f"Environment {environment}: an address in conda_channels holds a password or a token, which everybody who "
+            "reads the lock would see; name a channel without, such as a mirror on your own network."
         )
     if not specs:
         return []

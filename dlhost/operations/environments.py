@@ -76,7 +76,7 @@ def lock(name: str, chosen: Sequence[str], upgrade: bool, outside: Outside) -> l
     files: dict[Path, str] = {}
     for declared in world.declared:
         outside.announce(f"Solving {declared.name} for {', '.join(declared.hosts)}")
-        old = _old(declared.lock)
+        old = _old(declared.lock, outside)
         new = _solved(declared, [looks[host] for host in declared.hosts], None if upgrade else old, outside)
         if old is not None and old.digest != new.digest:
             files[_previous(declared)] = adapter.lock_text(old)
@@ -274,11 +274,12 @@ def _installed(hosts: Sequence[Host], outside: Outside, *, urls: bool) -> list[H
 # Locks
 
 
-def _old(path: Path) -> Any:
+def _old(path: Path, outside: Outside) -> Any:
     """The lock before; one that is damaged is made anew, and nothing of it counts."""
     try:
         return adapter.read_lock(path)
-    except RefusedError:
+    except RefusedError as error:
+        outside.announce(str(error))
         return None
 
 

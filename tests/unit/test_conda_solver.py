@@ -106,6 +106,15 @@ def test_channels_of_anaconda_are_refused(name: str) -> None:
         solve("lab", ["numpy"], [name], debian())
 
 
+@pytest.mark.parametrize(
+    "address", ["https://me:correct-horse@conda.example/forge", "https://c.example/t/correct-horse/c"]
+)
+def test_a_password_comes_into_no_lock(address: str) -> None:
+    with pytest.raises(RefusedError, match="holds a password or a token") as error:
+        solve("lab", ["numpy"], [address], debian())
+    assert "correct-horse" not in str(error.value)
+
+
 def test_a_package_without_a_checksum_is_refused(tmp_path: Path) -> None:
     channel(tmp_path)
     add(tmp_path, "bare", "1.0")
