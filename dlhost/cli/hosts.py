@@ -116,8 +116,7 @@ def _start_tunnel(
 
     ask = options.ask_secret()
     if service:
-        tunnel, new = to_service(inventory, host, service, user, local_port, ask)
-        typer.echo(tunnel.url)
+        tunnel, new = to_service(inventory, host, service, user, local_port, ask, typer.echo, _say)
         leads = f"Port {tunnel.local_port} of this machine leads to {tunnel.name}"
     else:
         tunnel, new = forwarding(inventory, host, forward, ask)

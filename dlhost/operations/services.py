@@ -87,14 +87,19 @@ def url_through_tunnel(service: Service, local_port: int) -> str:
     return f"{service.scheme}://{network.LOOPBACK}:{local_port}{service.path}"
 
 
+def tell_password(inventory: str, host: Host, service: Service, say: Say) -> None:
+    """Say which command shows a service's password, where it has one."""
+    (way,) = ways_in(host, Offer((service,)), content.role_schemas(), f"-i {inventory} --host {host.name}")
+    if way.password:
+        say(f"`{way.password}` shows its password.")
+
+
 def _tunnel(inventory: str, host: Host, service: Service, local_port: int | None, ready: Say, say: Say) -> int:
     local = local_port_for(service, local_port)
-    (way,) = ways_in(host, Offer((service,)), content.role_schemas(), f"-i {inventory} --host {host.name}")
 
     def announce() -> None:
         ready(url_through_tunnel(service, local))
-        if way.password:
-            say(f"`{way.password}` shows its password.")
+        tell_password(inventory, host, service, say)
         say("Ctrl-C ends the tunnel.")
 
     code = openssh.forward(host.connection, local, service.port, announce)

@@ -8,16 +8,16 @@ from dataclasses import replace
 from dlhost.adapters import inventory_source, network, tunnels
 from dlhost.errors import UsageError
 from dlhost.operations.remote import Ask, reached
-from dlhost.operations.services import find_service, local_port_for, url_through_tunnel
+from dlhost.operations.services import Say, find_service, local_port_for, tell_password, url_through_tunnel
 from dlhost.values.inventory import Host
 from dlhost.values.services import Service
 from dlhost.values.tunnels import Tunnel
 
 
 def to_service(
-    inventory: str, host: str, name: str, user: str, local_port: int | None, ask: Ask
+    inventory: str, host: str, name: str, user: str, local_port: int | None, ask: Ask, ready: Say, say: Say
 ) -> tuple[Tunnel, bool]:
-    """A tunnel to a service, and whether it is new; the one that is there stays.
+    """A tunnel to a service, whose address `ready` is told, and whether it is new; the one that is there stays.
 
     Raises:
         UsageError: The host offers no such service, or to several users; the local port is taken, or is not that of
@@ -34,13 +34,15 @@ def to_service(
             )
         if there:
             now = _placed(unplaced, service, there.local_port)
-            if now == there:
-                return there, False
-            held.stop(there)  # The service has moved: to another port, or to another path.
         else:
             now = _placed(unplaced, service, local_port_for(service, local_port))
-        held.start(now, at.connection)
-    return now, True
+        if now != there:
+            if there:
+                held.stop(there)  # The service has moved: to another port, or to another path.
+            held.start(now, at.connection)
+    ready(now.url)
+    tell_password(inventory, at, service, say)
+    return now, now != there
 
 
 def forwarding(inventory: str, host: str, forwards: Sequence[str], ask: Ask) -> tuple[Tunnel, bool]:

@@ -224,3 +224,12 @@ def test_stop_only_stops(desk: Desk, arguments: tuple[str, ...]) -> None:
 
 def test_what_a_tunnel_leads_to_is_said() -> None:
     assert Tunnel("rig", "alpha", ("1:h:1", "2:h:2")).name == "1:h:1, 2:h:2 on alpha"
+
+
+def test_the_command_that_shows_its_password_is_said(desk: Desk, rig: Path) -> None:
+    write(rig / "group_vars" / "all.yml", "portal_password: correct horse\n")
+    desk.offer = Offer((Service("portal", "ada", network.free_port(), "/", "vnc"),))
+
+    stdout, stderr = desk("portal", "--background")
+    assert stdout.startswith("vnc://127.0.0.1:")
+    assert stderr.startswith("`dlhost secrets show portal_password -i rig --host alpha` shows its password.\nPort ")
