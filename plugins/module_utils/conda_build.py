@@ -67,8 +67,8 @@ def build(directory: Path, lock: dict, workshop: Workshop, distrust: bool, held:
         if lock["pip"].strip():
             _install_wheels(directory, lock, workshop, held)
         if lock["python"]:
-            # What does not compile is for other Pythons, and nobody imports it here.
-            compiler = [str(directory / "bin" / "python"), "-I", "-m", "compileall", "-qq", "-j0", str(site.parent)]
+            # Python brings its own bytecode. What does not compile is for other Pythons, and nobody imports it here.
+            compiler = [str(directory / "bin" / "python"), "-I", "-m", "compileall", "-qq", "-j0", str(site)]
             _run(compiler, "", {}, held)
         record.write(directory, lock["digest"], MADE_WITH, site, lock["holds"], [directory / META])
     except BaseException:

@@ -122,8 +122,13 @@ EXAMPLES = r"""
 RETURN = r"""
 environments:
   description:
-    - Name to C(directory), the real one, which changes with what the environment holds, empty where there is none;
-      C(reasons) why it is changed; C(error), why an optional one is not as its lock says.
+    - Name to C(reasons), why it is changed, and C(error), why an optional one is not as its lock says.
+  type: dict
+  returned: always
+directories:
+  description:
+    - Name to the real directory of every environment that is there, which changes with what the environment holds. In
+      check mode, what it would be.
   type: dict
   returned: always
 reasons:
@@ -208,7 +213,7 @@ def converge(request: dict, check: bool) -> dict[str, object]:
             raise PythonEnvironmentError(refused[environment["name"]])
     # sudo's umask may be another; everybody reads the environments, and nobody but their owner writes to them.
     os.umask(0o022)
-    results, reasons, diffs = {}, [], []
+    results, directories, reasons, diffs = {}, {}, [], []
     with contextlib.nullcontext(-1) if check else environment_link.only_run(prefix) as held:
         if any(environment["state"] == "present" for environment in environments):
             installer = _keep_installer(prefix / "installer", request, check, held)
@@ -222,14 +227,21 @@ def converge(request: dict, check: bool) -> dict[str, object]:
             except PythonEnvironmentError as error:
                 if not environment["optional"]:
                     raise PythonEnvironmentError(f"Environment {name}: {error}") from None
-                done = {"reasons": [], "diff": [], "directory": str(environment_link.in_use(path) or "")}
-                done["error"] = str(error)
+                done = {"reasons": [], "diff": [], "directory": environment_link.in_use(path), "error": str(error)}
             reasons += done["reasons"]
-            diffs += done.pop("diff")
-            results[name] = {"error": "", **done}
+            diffs += done["diff"]
+            results[name] = {"reasons": done["reasons"], "error": done.get("error", "")}
+            if done["directory"]:
+                directories[name] = str(done["directory"])
         if reasons and not check:
             conda_build.prune(prefix)
-    return {"changed": bool(reasons), "environments": results, "reasons": reasons, "diff": diffs}
+    return {
+        "changed": bool(reasons),
+        "environments": results,
+        "directories": directories,
+        "reasons": reasons,
+        "diff": diffs,
+    }
 
 
 def remove(request: dict, check: bool) -> dict[str, object]:
@@ -249,6 +261,7 @@ def remove(request: dict, check: bool) -> dict[str, object]:
     return {
         "changed": bool(there),
         "environments": {},
+        "directories": {},
         "reasons": reasons,
         "diff": [{"prepared": f"{reason}\n"} for reason in reasons],
     }
@@ -296,7 +309,7 @@ def _keep(path: Path, environment: dict, request: dict, check: bool, held: int) 
         if there and not check:
             environment_link.remove(there)
         reasons = [f"{each} is removed" for each in there]
-        return {"directory": "", "reasons": reasons, "diff": [{"prepared": f"{reason}\n"} for reason in reasons]}
+        return {"directory": None, "reasons": reasons, "diff": [{"prepared": f"{reason}\n"} for reason in reasons]}
     wanted = environment_link.Wanted(path, environment["digest"], conda_build.MADE_WITH, environment["holds"])
     plan = environment_link.plan(wanted, request["thorough"])
     prefix = Path(request["prefix"])
@@ -309,7 +322,7 @@ def _keep(path: Path, environment: dict, request: dict, check: bool, held: int) 
             plan, lambda: conda_build.build(plan.directory, environment, workshop, distrust, held)
         )
     result = plan.result()
-    return {"directory": str(plan.directory), "reasons": result["reasons"], "diff": result["diff"]}
+    return {"directory": plan.directory, "reasons": result["reasons"], "diff": result["diff"]}
 
 
 if __name__ == "__main__":

@@ -64,7 +64,7 @@ def test_python_packages_of_conda_and_of_pip_make_one_environment(bare: Host) ->
         mixed = bare.lock("mixed", "python", LIBRARY, ANSWER, GREETER, QUESTION, pip=ALPHA.pin() + BETA.pin())
         result = bare.converge(mixed)
 
-    directory = Path(result["environments"]["mixed"]["directory"])
+    directory = Path(result["directories"]["mixed"])
     assert result["changed"]
     assert bare.links() == {"mixed": directory.name}
     # A command of a conda package, which loads the compiled one, and a command that pip brought.
@@ -127,6 +127,29 @@ def test_what_no_environment_has_any_more_is_not_kept(bare: Host) -> None:
     assert len(bare.beside()) == 3
     kept = {path.name for path in (bare.prefix / "packages" / "conda").iterdir() if path.is_dir()}
     assert kept == {"question-1.0-0", "libanswer-1.1-0"}
+
+
+def test_wheels_come_back_after_they_were_not_kept(bare: Host) -> None:
+    with serve_index(ALPHA) as index:
+        bare.pip_options = {"index_url": index.url, "trusted_host": ["127.0.0.1"]}
+        for _time in range(2):
+            bare.converge(bare.lock("work", "python", pip=ALPHA.pin()))
+            assert list(bare.prefix.glob("packages/pip/archive-*/*/alpha/data.txt"))
+            for packages in (["python"], ["python", QUESTION]):
+                bare.converge(bare.lock("work", *packages))
+            assert not list(bare.prefix.glob("packages/pip/archive-*/*"))
+
+
+def test_an_edited_file_of_a_wheel_is_not_taken_from_what_was_kept(bare: Host) -> None:
+    with serve_index(ALPHA) as index:
+        bare.pip_options = {"index_url": index.url, "trusted_host": ["127.0.0.1"]}
+        work = bare.lock("work", "python", pip=ALPHA.pin())
+        bare.converge(work)
+        [edited] = bare.environment("work").glob("lib/python3*/site-packages/alpha/data.txt")
+        edited.write_text("edited\n")
+        damage = f"{edited.resolve()}: content changed"
+        assert bare.converge(work)["reasons"] == [damage]
+    assert edited.read_text().startswith("data\n")
 
 
 @pytest.mark.parametrize(
@@ -223,7 +246,7 @@ def test_an_optional_one_fails_alone(bare: Host) -> None:
 
     assert set(bare.links()) == {"work"}
     assert "is not what the lock allows" in result["environments"]["extra"]["error"]
-    assert result["environments"]["extra"]["directory"] == ""
+    assert set(result["directories"]) == {"work"}
     assert result["environments"]["work"]["error"] == ""
     # It is tried again, and that is no change.
     assert not bare.converge(extra, work)["changed"]

@@ -1,0 +1,176 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Ansible module: what conda environments do when they are used."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: conda_probe
+short_description: Run the Pythons of conda environments, and start their kernels
+description:
+  - Asks every Python who it is, has C(uv) compare what the distributions need with what is there, and computes a cell
+    in every kernel, all without any rights. Changes nothing and leaves no kernel behind.
+author: dlhost maintainers (@dlhost)
+options:
+  environments:
+    description: Name to directory of the environments. One without a Python has nothing to be asked.
+    type: dict
+    required: true
+  kernels:
+    description: Those of them that are to be a kernel of Jupyter, called C(dlhost-NAME).
+    type: list
+    elements: str
+    default: []
+  uv:
+    description: The program.
+    type: path
+    required: true
+  shell:
+    description: Whether login shells are to have conda and mamba.
+    type: bool
+    default: false
+attributes:
+  check_mode:
+    support: full
+    description: Changes nothing in any mode.
+"""
+
+EXAMPLES = r"""
+- name: Use the environments
+  dlhost.host.conda_probe:
+    uv: /opt/dlhost/conda/installer/bin/uv
+    environments: {pytorch: /opt/dlhost/conda/envs/pytorch-3f2a9c1b7d4e}
+    kernels: [pytorch]
+"""
+
+RETURN = r"""
+environments:
+  description: Name to C(runs) and C(consistent), each a sentence about what is wrong, or empty.
+  type: dict
+  returned: always
+kernels:
+  description: Name of an environment to what is wrong with its kernel, or empty.
+  type: dict
+  returned: always
+shell:
+  description: What is wrong with login shells, or empty.
+  type: str
+  returned: always
+"""
+
+import inspect
+import os
+import subprocess
+import tempfile
+from pathlib import Path
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.dlhost.host.plugins.module_utils import conda_kernel_inside
+
+# A framework's environment is read from the disk for the first time.
+LIMIT_S = 180
+NOBODY = "nobody"
+WHO = "import ctypes, ssl, sys; print(sys.prefix)"
+LONGEST_REASON = 40
+
+
+class NoAnswerError(Exception):
+    """Why a program did not do what it should, as the end of a sentence."""
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "environments": {"type": "dict", "required": True},
+            "kernels": {"type": "list", "elements": "str", "default": []},
+            "uv": {"type": "path", "required": True},
+            "shell": {"type": "bool", "default": False},
+        },
+        supports_check_mode=True,
+    )
+    given = module.params
+    directories = {name: Path(directory) for name, directory in given["environments"].items()}
+    environments = {
+        name: {"runs": runs(name, directory), "consistent": consistent(name, directory, given["uv"])}
+        for name, directory in directories.items()
+        if not directory.exists() or (directory / "bin" / "python").exists()
+    }
+    module.exit_json(
+        changed=False,
+        environments=environments,
+        kernels={name: computes(name, directories[name]) for name in given["kernels"]},
+        shell=has_conda() if given["shell"] else "",
+    )
+
+
+def runs(name: str, directory: Path) -> str:
+    """What is wrong with the environment's Python; empty where nothing is."""
+    try:
+        said = _answer([str(directory / "bin" / "python"), "-I", "-c", WHO])
+    except NoAnswerError as error:
+        return f"the Python of {name} {error}"
+    return "" if said == str(directory) else f"the Python of {name} believes to be in {said}"
+
+
+def consistent(name: str, directory: Path, uv: str) -> str:
+    """What a distribution lacks; empty where none lacks anything."""
+    try:
+        _answer([uv, "pip", "check", "--no-config", "--no-cache", f"--python={directory / 'bin' / 'python'}"])
+    except NoAnswerError as error:
+        return f"uv pip check of {name} {error}"
+    return ""
+
+
+def computes(name: str, directory: Path) -> str:
+    """What is wrong with the environment's kernel; empty where it computes."""
+    command = [str(directory / "bin" / "python"), "-I", "-B", "-c", inspect.getsource(conda_kernel_inside)]
+    try:
+        said = _answer([*command, f"dlhost-{name}"])
+    except NoAnswerError as error:
+        return f"the kernel of {name} {error}"
+    return "" if said == f"42 {directory}" else f"the kernel of {name} says {said!r} in place of 42 {directory}"
+
+
+def has_conda() -> str:
+    """What is wrong with a login shell; empty where it has both commands."""
+    try:
+        _answer(["/bin/bash", "-lc", "type conda mamba >/dev/null && conda --version && mamba --version"])
+    except NoAnswerError as error:
+        return f"a login shell {error}"
+    return ""
+
+
+def _answer(command: list[str]) -> str:
+    """What a program says, run by nobody in a home that goes again.
+
+    Raises:
+        NoAnswerError: It does not start, fails or takes too long.
+    """
+    rights = {"user": NOBODY, "group": "nogroup", "extra_groups": []} if os.geteuid() == 0 else {}
+    with tempfile.TemporaryDirectory(prefix="dlhost-conda-", ignore_cleanup_errors=True) as home:
+        Path(home).chmod(0o777)
+        try:
+            done = subprocess.run(
+                command,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                errors="replace",
+                check=False,
+                cwd="/",
+                timeout=LIMIT_S,
+                env={"PATH": "/usr/local/bin:/usr/bin:/bin", "LC_ALL": "C.UTF-8", "HOME": home, "TMPDIR": home},
+                **rights,
+            )
+        except OSError as error:
+            raise NoAnswerError(f"does not start: {error.strerror}") from None
+        except subprocess.TimeoutExpired:
+            raise NoAnswerError(f"did not end within {LIMIT_S} s") from None
+    if done.returncode != 0:
+        said = " ".join(done.stderr.split()[-LONGEST_REASON:])
+        raise NoAnswerError(f"ended with status {done.returncode}: {said}")
+    return done.stdout.strip()
+
+
+if __name__ == "__main__":
+    main()
