@@ -130,6 +130,8 @@ class Cuda:
     """The first version that runs its programs, by minor-version compatibility."""
     compute_capabilities: tuple[str, ...]
     source: str
+    newest_gcc: int = 0
+    """The major version of GCC above which nvcc refuses to work; 0 where that is not known."""
     own_driver: str = ""
     """The version from which on all its features work; empty where that is not known yet."""
     unverified: str = ""
@@ -219,6 +221,8 @@ class Platform:
     repository: str
     """The directory of NVIDIA's package source: debian12."""
     source: str
+    gcc: int = 0
+    """The major version of its default GCC; 0 where that is not known."""
     prebuilt: tuple[str, ...] = ()
     """The drivers whose kernel modules it builds and signs, so that Secure Boot takes them."""
     unverified: str = ""
@@ -427,6 +431,16 @@ class Table:
         ]
         whole = [cuda for cuda in fitting if cuda.own_driver and (not driver or reaches(driver, cuda.own_driver))]
         return (whole or fitting or [None])[-1]
+
+    def compiler_warning(self, platform: str, release: str) -> str:
+        """Why nvcc of this release does not compile with the distribution's own GCC, and what it takes instead."""
+        cuda, gcc = self.cuda(release), self.platform(platform).gcc
+        if cuda is None or not cuda.newest_gcc or gcc <= cuda.newest_gcc:
+            return ""
+        return (
+            f"nvcc of CUDA {release} takes GCC up to {cuda.newest_gcc}, and this host's own is {gcc}: install "
+            f"g++-{cuda.newest_gcc} and compile with nvcc -ccbin g++-{cuda.newest_gcc}, or take a newer CUDA."
+        )
 
     def cuda_refusal(self, cards: Sequence[Card], release: str, driver: str | None = None) -> str:
         """Why a host with these cards cannot have this release of CUDA; driver is a branch, a version, or None."""

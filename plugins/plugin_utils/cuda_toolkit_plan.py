@@ -77,6 +77,7 @@ def plan(
     link_is_right = look.one("link") == "/etc/alternatives/cuda" and alternatives.value == home
     return {
         "refusal": _refusal(facts, look, settings, cards, table, wanted) if facts and wanted else "",
+        "warnings": _warnings(facts, settings, table, wanted) if facts and wanted else [],
         "packages": packages,
         "missing": missing,
         "install_due": bool(missing or (wanted and facts and facts["dpkg_was_cut"])),
@@ -149,6 +150,13 @@ def _refusal(
         or next(filter(None, refused), "")
         or (_in_the_way(look, wanted) if settings.from_nvidia else "")
     )
+
+
+def _warnings(facts: Mapping[str, Any], settings: Settings, table: Table, wanted: Sequence[str]) -> list[str]:
+    """What is worth knowing of compilers; the distribution's own package brings one that fits."""
+    if not settings.from_nvidia or settings.packages == "runtime":
+        return []
+    return [warning for release in wanted if (warning := table.compiler_warning(facts["platform"], release))]
 
 
 def _not_the_distributions(facts: Mapping[str, Any], settings: Settings, table: Table, wanted: Sequence[str]) -> str:

@@ -229,3 +229,27 @@ def test_a_gpu_of_a_virtual_machine_computes_nothing_here(planned: Any) -> None:
     seen["gpus"][0]["bound_driver"] = "vfio-pci"
 
     assert planned(seen)["computing_gpus"] == 1
+
+
+@pytest.mark.parametrize(
+    ("platform", "settings", "warned"),
+    [
+        (
+            "debian-13",
+            {"versions": ["12.6", "13.0"]},
+            "nvcc of CUDA 12.6 takes GCC up to 13, and this host's own is 14",
+        ),
+        ("debian-13", {"versions": ["12.9"]}, ""),
+        ("debian-12", {"versions": ["12.6"]}, ""),
+        ("debian-13", {"versions": ["12.6"], "packages": "runtime"}, ""),
+        # What is not known is not warned of.
+        ("ubuntu-26.04", {"versions": ["12.6"]}, ""),
+    ],
+)
+def test_a_compiler_that_nvcc_does_not_take_is_told(
+    planned: Any, platform: str, settings: dict[str, Any], warned: str
+) -> None:
+    found = planned({**facts(ADA), "platform": platform}, LINKED, **settings)
+
+    assert found["refusal"] == ""
+    assert [warning.startswith(warned) for warning in found["warnings"]] == ([True] if warned else [])
