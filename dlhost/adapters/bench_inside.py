@@ -72,14 +72,14 @@ class Framework:
         return self.random(side, side, before, after)
 
     def random(self, *shape: int) -> Any:
-        """Numbers from 0 to 1 in the host's memory, the same at every call."""
+        """Numbers from 0 to 1, the same at every call."""
         raise NotImplementedError
 
     def put(self, array: Any, device: Any) -> Any:
         raise NotImplementedError
 
     def compute_on(self, device: Any) -> contextlib.AbstractContextManager[Any]:
-        """Around what computes on a device with what was put there."""
+        """Around what is computed on a device."""
         del device
         return contextlib.nullcontext()
 
@@ -150,7 +150,9 @@ def compared(framework: Framework, name: str, size: dict[str, int], repeat: int)
     """One work everywhere, the results of the GPUs held against the processor's."""
     make = {"matrix_product": matrix_product, "convolution": convolution, "stylisation": stylisation}[name]
     try:
-        work = make(framework, size)
+        # Not on a GPU, where the frameworks would begin it.
+        with framework.compute_on(framework.processor):
+            work = make(framework, size)
         cpu, reference = timed(framework, framework.processor, work, repeat)
     except Exception as error:
         # Without its numbers nobody knows what a GPU's are worth.
@@ -333,8 +335,7 @@ class Tensorflow(Framework):
         self.processor = "CPU:0"
 
     def random(self, *shape: int) -> Any:
-        with self.tensorflow.device(self.processor):
-            return self.tensorflow.random.stateless_uniform(shape, seed=(SEED, 0))
+        return self.tensorflow.random.stateless_uniform(shape, seed=(SEED, 0))
 
     def put(self, array: Any, device: Any) -> Any:
         del device
@@ -383,11 +384,14 @@ class Jax(Framework):
         self.processor = self.jax.local_devices(backend="cpu")[0]
 
     def random(self, *shape: int) -> Any:
-        with self.jax.default_device(self.processor):
-            return self.jax.random.uniform(self.jax.random.PRNGKey(SEED), shape)
+        return self.jax.random.uniform(self.jax.random.PRNGKey(SEED), shape)
 
     def put(self, array: Any, device: Any) -> Any:
         return self.jax.device_put(array, device)
+
+    def compute_on(self, device: Any) -> contextlib.AbstractContextManager[Any]:
+        placed: contextlib.AbstractContextManager[Any] = self.jax.default_device(device)
+        return placed
 
     def prepared(self, compute: Callable[..., Any]) -> Callable[..., Any]:
         compiled: Callable[..., Any] = self.jax.jit(compute)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
@@ -59,12 +60,13 @@ def tell(console: Console, found: Bench) -> None:
     lines = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
     for name in ("environment", "framework", "work", "processor", "GPU", "GPU is", "the last time"):
         lines.add_column(name, overflow="fold")
-    shown = ("", "")
+    shown, several = ("", ""), any(row.gpu_index for row in found.rows)
     for row in found.rows:
         of = (row.environment, row.framework)
         named = ("", "") if of == shown else (row.environment, f"{row.framework} {row.version}".strip())
         shown = of
-        lines.add_row(*map(plain, named), WORKS.get(row.work, plain(row.work)), *_figures(row), _last_time(row, found))
+        work = WORKS.get(row.work, row.work) + (f", GPU {row.gpu_index}" if several and row.gpu else "")
+        lines.add_row(*map(plain, (*named, work)), *_figures(row), _last_time(row, found))
     console.print(lines)
     for sentence, style in dict.fromkeys(_remarks(found)):
         console.print(Text(plain(sentence), style=style))
@@ -81,9 +83,10 @@ def tell(console: Console, found: Bench) -> None:
 
 def devices(found: Bench) -> Iterator[str]:
     """What the host computes with, in words."""
-    gpus = dict.fromkeys(gpu.name for gpu in found.gpus)
-    for name in gpus:
-        number = sum(gpu.name == name for gpu in found.gpus)
+    # A framework may see one where no nvidia-smi is.
+    seen = {row.gpu_index: row.gpu_name for row in found.rows if row.gpu_index is not None}
+    gpus = [gpu.name for gpu in found.gpus] or list(seen.values())
+    for name, number in Counter(gpus).items():
         yield f"{number} x {name}" if number > 1 else name
     if found.machine.driver:
         yield f"driver {found.machine.driver}"
@@ -118,7 +121,7 @@ def _last_time(row: Row, found: Bench) -> Text:
     change = then / now.median_s
     text = Text(f"{100 * abs(change - 1):.0f} % {'slower' if change < 1 else 'faster'}")
     if abs(change - 1) < LIKE_BEFORE:
-        text = Text("like then")
+        text = Text("the same")
     others = []
     if row.before.driver != found.machine.driver:
         others.append(f"driver {row.before.driver or 'none'}")

@@ -56,7 +56,7 @@ def test_an_environment_is_measured_and_compared_with_the_last_time(dlhost: Inst
     assert first["machine"]["processor"]
     assert "no GPU (nvidia-smi is not installed)" in told.stdout
     assert re.search(
-        rf"science +numpy {version} +matrix product +[\d.]+ m?s ± \d+ % +skip +(like then|\d+ % \w+)", told.stdout
+        rf"science +numpy {version} +matrix product +[\d.]+ m?s ± \d+ % +skip +(the same|\d+ % \w+)", told.stdout
     )
     assert f"Measuring numpy {version} of science" in told.stderr
     assert "GFLOP/s" in (dlhost.home / "figures.svg").read_text()
