@@ -152,7 +152,7 @@ def file_name(environment: str, previous: bool = False) -> str:
 
 
 def environments(declarations: object, base: bool = False) -> list[Environment]:
-    """The declared environments, first the one of conda itself where it is wanted.
+    """The declared environments, first the one of conda itself where it is wanted, and of use for one of them.
 
     Raises:
         CondaLockError: A declaration is not acceptable.
@@ -164,7 +164,8 @@ def environments(declarations: object, base: bool = False) -> list[Environment]:
     twice = next((name for name in names if names.count(name) > 1), "")
     if twice:
         raise CondaLockError(f"conda_environments has {twice} twice; give one of them another name.")
-    return [*([Environment(BASE, kind=BASE, kernel=False)] if base else ()), *found]
+    of_use = base and any(environment.state == "present" for environment in found)
+    return [*([Environment(BASE, kind=BASE, kernel=False)] if of_use else ()), *found]
 
 
 def declared(environment: Mapping[str, Any]) -> str:

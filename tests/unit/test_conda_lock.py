@@ -220,6 +220,9 @@ def test_a_declaration_that_is_none_is_refused(module: Any, wrong: dict[str, Any
 def test_the_environments_are_those_declared_and_conda_s_own(module: Any) -> None:
     found = module.environments([DECLARATION], base=True)
     assert [(each.name, each.kind, each.kernel) for each in found] == [("base", "base", False), ("lab", "", True)]
+    # A host that has none needs no conda, nor a lock of it.
+    assert module.environments([], base=True) == []
+    assert [each.name for each in module.environments([{"name": "lab", "state": "absent"}], base=True)] == ["lab"]
 
 
 @pytest.mark.parametrize("wrong", ["lab", ["lab"], [DECLARATION, DECLARATION]])

@@ -353,7 +353,7 @@ def test_an_environment_that_needs_a_python_and_has_none_is_refused(rig: Rig) ->
 
 
 def test_conda_s_own_environment_is_locked_like_any_other(rig: Rig) -> None:
-    rig.declare(conda_base=True)
+    rig.declare(LAB, conda_base=True)
     rig("lock")
     assert set(rig.versions("base")) >= {"conda", "mamba"}
 
