@@ -28,9 +28,7 @@ def plan(settings: Settings, inventory: str) -> dict[str, Any]:
     `look` has of every environment what a comparison needs, `build` all of it; `inventory` is named in refusals.
     """
     try:
-        wanted = (
-            conda_lock.environments(settings.environments, base=settings.base) if settings.state == "present" else []
-        )
+        wanted = _wanted(settings) if settings.state == "present" else []
         locked = [_locked(environment, Path(settings.locks), inventory) for environment in wanted]
     except CondaLockError as error:
         return {"refusal": str(error), "look": [], "build": [], "kernels": []}
@@ -44,6 +42,14 @@ def plan(settings: Settings, inventory: str) -> dict[str, Any]:
             if environment.kernel and environment.state == "present"
         ],
     }
+
+
+def _wanted(settings: Settings) -> list[Environment]:
+    found = conda_lock.environments(settings.environments, base=settings.base)
+    if any(environment.name == conda_lock.BASE for environment in found):
+        return found
+    # Nobody can declare conda's own environment, so nobody could say that it is to go.
+    return [*found, Environment(conda_lock.BASE, kernel=False, state="absent")]
 
 
 def _locked(environment: Environment, locks: Path, inventory: str) -> dict[str, Any]:

@@ -44,7 +44,8 @@ def test_an_environment_is_what_its_lock_says(tmp_path: Path) -> None:
     said = plan(tmp_path, WORK)
 
     assert said["refusal"] == ""
-    [built], [looked] = said["build"], said["look"]
+    [built, base], [looked, _base] = said["build"], said["look"]
+    assert base == {"name": "base", "optional": False, "state": "absent"}
     assert built["holds"] == {"numpy": "2.4.0=0", "python": "3.12.9=0", "alpha (pip)": "1.0"}
     assert built["python"] == "lib/python3.12/site-packages"
     assert built["index"] == "https://download.pytorch.org/whl/cu126"
@@ -62,7 +63,8 @@ def test_a_python_knows_best_where_its_distributions_are(tmp_path: Path) -> None
 
 def test_what_is_to_go_needs_no_lock(tmp_path: Path) -> None:
     said = plan(tmp_path, {**WORK, "state": "absent"})
-    assert said["look"] == said["build"] == [{"name": "work", "optional": False, "state": "absent"}]
+    absent = [{"name": name, "optional": False, "state": "absent"} for name in ("work", "base")]
+    assert said["look"] == said["build"] == absent
     assert said["kernels"] == []
     assert plan(tmp_path, WORK, state="absent", base=True)["look"] == []
 

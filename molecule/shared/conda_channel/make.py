@@ -48,6 +48,7 @@ def main():
     print(ctypes.CDLL(str(pathlib.Path(sys.prefix) / "lib" / "libanswer.so")).answer())
 """
 METADATA = "Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
+WHEEL = b"Wheel-Version: 1.0\nGenerator: tests\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
 CONDA = f"""# The tests' double of conda's own file.
 export CONDA_EXE='{PREFIX}/bin/{{name}}'
 {{name}}() {{{{
@@ -157,8 +158,11 @@ def _distribution(name: str, version: str) -> dict[str, bytes]:
     place = f"site-packages/{name}-{version}.dist-info"
     return {
         f"{place}/METADATA": METADATA.format(name=name, version=version).encode(),
+        f"{place}/WHEEL": WHEEL,
         f"{place}/INSTALLER": b"conda\n",
-        f"{place}/RECORD": f"{name}.py,,\n{place}/METADATA,,\n{place}/INSTALLER,,\n{place}/RECORD,,\n".encode(),
+        f"{place}/RECORD": "".join(
+            f"{place}/{file},,\n" for file in ("METADATA", "WHEEL", "INSTALLER", "RECORD")
+        ).encode(),
     }
 
 
