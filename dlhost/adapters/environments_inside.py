@@ -22,7 +22,8 @@ def environments(directory: Path, urls: bool) -> dict[str, dict[str, object]]:
 
 def _environment(link: Path, urls: bool) -> dict[str, object]:
     metas = sorted((link / "conda-meta").glob("*-*-*.json"))
-    found: dict[str, object] = {"lock": link.readlink().name.rpartition("-")[2]}
+    # NAME-DIGEST, with a number behind it where one of that name was there already.
+    found: dict[str, object] = {"lock": link.readlink().name[len(link.name) + 1 :].partition("-")[0]}
     parts = [path.name[: -len(".json")].rsplit("-", 2) for path in metas]
     found["conda"] = {name: f"{version} {build}" for name, version, build in parts}
     found["pip"] = dict(

@@ -49,6 +49,13 @@ def test_a_host_has_what_is_in_use_with_conda_s_and_pip_s_parts(prefix: Path, tm
     assert (found.error, found.installed) == ("", {"lab": LAB})
 
 
+def test_an_environment_that_was_repaired_is_known_by_its_lock_as_before(prefix: Path, tmp_path: Path) -> None:
+    (prefix / "envs" / "lab").unlink()
+    (prefix / "envs" / "lab-0123456789ab").rename(prefix / "envs" / "lab-0123456789ab-2")
+    (prefix / "envs" / "lab").symlink_to("lab-0123456789ab-2")
+    assert environments.installed(HERE, tmp_path, str(prefix), urls=False).installed == {"lab": LAB}
+
+
 def test_where_packages_came_from_is_told_when_it_is_asked_for(prefix: Path, tmp_path: Path) -> None:
     found = environments.installed(HERE, tmp_path, str(prefix), urls=True)
     assert found.installed["lab"].urls == {
