@@ -349,9 +349,9 @@ def _remove(path: Path) -> None:
 
 
 def _remove_emptied(directory: Path) -> None:
-    """Remove a directory of dlhost's own, and those that it lay in, as far as nothing is left in them."""
+    """Remove a directory of dlhost's own, by its place or name, and those that it lay in, where nothing is left."""
     with contextlib.suppress(OSError):
-        while directory.is_relative_to(MANIFEST.parent):
+        while directory.is_relative_to(MANIFEST.parent) or directory.name.startswith("dlhost-"):
             directory.rmdir()
             directory = directory.parent
 

@@ -283,7 +283,9 @@ def test_an_owner_without_a_name_is_kept_by_number(owned: Any, tmp_path: Path) -
 
 def test_directories_of_dlhosts_own_go_with_the_last_file_in_them(owned: Any, tmp_path: Path) -> None:
     below = owned.MANIFEST.parent / "tls"
-    mine = [wanted(owned, path) for path in (below / "a" / "key", below / "b" / "key", tmp_path / "nginx" / "conf")]
+    kernel = tmp_path / "kernels" / "dlhost-lab"
+    others = (below / "b" / "key", tmp_path / "nginx" / "conf", kernel / "kernel.json")
+    mine = [wanted(owned, path) for path in (below / "a" / "key", *others)]
     apply(owned, mine)
     (below / "b" / "yours").touch()
 
@@ -294,6 +296,9 @@ def test_directories_of_dlhosts_own_go_with_the_last_file_in_them(owned: Any, tm
     assert everything(tmp_path) == {"dlhost/tls/b/yours"}
     assert not (below / "a").exists()
     assert (tmp_path / "nginx").is_dir()
+    # By its name.
+    assert not kernel.exists()
+    assert kernel.parent.is_dir()
 
 
 def test_an_absent_role_leaves_nothing_and_the_last_one_no_manifest(owned: Any, tmp_path: Path) -> None:
