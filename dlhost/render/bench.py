@@ -19,7 +19,7 @@ from dlhost.values.checks import CheckResult
 
 WORKS = {"matrix_product": "matrix product", "convolution": "convolution", "stylisation": "stylisation"}
 MARKS = {CheckResult.FAIL: ("FAIL", "bold red"), CheckResult.SKIP: ("skip", "magenta"), CheckResult.PASS: ("", "")}
-# Less than this differs from run to run.
+# Less than this differs from day to day, even where the runs of one bench are alike.
 LIKE_BEFORE = 0.05
 
 
@@ -58,15 +58,18 @@ def tell(console: Console, found: Bench) -> None:
     """The table, and under it why something is missing in it, what disturbed, and what the figures are."""
     console.print(Text(plain(f"{found.host}: {', '.join(devices(found))}"), style="bold"))
     lines = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
-    for name in ("environment", "framework", "work", "processor", "GPU", "GPU is", "the last time"):
-        lines.add_column(name, overflow="fold")
+    lines.add_column("environment", overflow="fold")
+    for name in ("work", "processor", "GPU", "faster"):
+        lines.add_column(name, no_wrap=True)
+    last_times = [_last_time(row, found) for row in found.rows]
+    lines.add_column("than last time" if any(last_times) else "", overflow="fold")
     shown, several = ("", ""), any(row.gpu_index for row in found.rows)
-    for row in found.rows:
+    for row, last_time in zip(found.rows, last_times, strict=True):
         of = (row.environment, row.framework)
-        named = ("", "") if of == shown else (row.environment, f"{row.framework} {row.version}".strip())
+        named = _two("", "") if of == shown else _two(row.environment, f"{row.framework} {row.version}".strip())
         shown = of
-        work = WORKS.get(row.work, row.work) + (f", GPU {row.gpu_index}" if several and row.gpu else "")
-        lines.add_row(*map(plain, (*named, work)), *_figures(row), _last_time(row, found))
+        work = _two(WORKS.get(row.work, row.work), f"GPU {row.gpu_index}" if several and row.gpu else "")
+        lines.add_row(named, work, *_figures(row), last_time)
     console.print(lines)
     for sentence, style in dict.fromkeys(_remarks(found)):
         console.print(Text(plain(sentence), style=style))
@@ -98,17 +101,19 @@ def devices(found: Bench) -> Iterator[str]:
 def _figures(row: Row) -> tuple[Text, Text, Text]:
     word, style = MARKS[row.result]
     gpu = _timing(row, row.gpu) if row.gpu else Text(word, style=style)
-    ratio = Text(f"{row.ratio:.1f} x as fast" if row.ratio else "")
-    return _timing(row, row.cpu), gpu, ratio
+    return _timing(row, row.cpu), gpu, Text(f"{row.ratio:.1f} x" if row.ratio else "")
+
+
+def _two(first: str, second: str) -> Text:
+    """Two lines of a cell, the second one less important."""
+    return Text.assemble(plain(first), (plain(f"\n{second}" if second else ""), "dim"))
 
 
 def _timing(row: Row, timing: Timing | None) -> Text:
     if timing is None:
         return Text("")
-    text = Text(f"{duration(timing.median_s)} ± {100 * timing.spread:.0f} %")
-    if row.operations:
-        text.append(f"\n{rate(row.operations / timing.median_s)}", style="dim")
-    return text
+    speed = rate(row.operations / timing.median_s) if row.operations else ""
+    return _two(f"{duration(timing.median_s)} ± {100 * timing.spread:.0f} %", speed)
 
 
 def _last_time(row: Row, found: Bench) -> Text:
@@ -119,16 +124,15 @@ def _last_time(row: Row, found: Bench) -> Text:
     if not now or not then:
         return Text("")
     change = then / now.median_s
-    text = Text(f"{100 * abs(change - 1):.0f} % {'slower' if change < 1 else 'faster'}")
-    if abs(change - 1) < LIKE_BEFORE:
-        text = Text("the same")
-    others = []
+    words = f"{100 * abs(change - 1):.0f} % {'slower' if change < 1 else 'faster'}"
+    if abs(change - 1) < max(LIKE_BEFORE, now.spread):
+        words = "the same"
+    since = [row.before.moment[:10]]
     if row.before.driver != found.machine.driver:
-        others.append(f"driver {row.before.driver or 'none'}")
+        since.append(f"driver {row.before.driver or 'none'}")
     if row.before.version != row.version:
-        others.append(f"{row.framework} {row.before.version}")
-    text.append(f"\n{row.before.moment[:10]}{', ' if others else ''}{', '.join(others)}", style="dim")
-    return Text(plain(text.plain), spans=text.spans)
+        since.append(f"{row.framework} {row.before.version}")
+    return _two(words, ", ".join(since))
 
 
 def _remarks(found: Bench) -> Iterator[tuple[str, str]]:

@@ -64,7 +64,7 @@ def _bars(row: Row) -> Iterator[tuple[str, float, str]]:
     for device, timing in (("processor", row.cpu), ("GPU", row.gpu)):
         if timing and row.operations:
             speed = row.operations / timing.median_s
-            faster = f", {row.ratio:.1f} x as fast" if device == "GPU" and row.ratio else ""
+            faster = f", {row.ratio:.1f} x faster" if device == "GPU" and row.ratio else ""
             yield device, speed, f"{rate(speed)}, {duration(timing.median_s)}{faster}"
 
 
