@@ -26,7 +26,19 @@ from dlhost.cli.app import app
 from dlhost.operations import bench as operation
 from dlhost.render.bench import tell
 from dlhost.render.bench_plot import svg
-from dlhost.values.bench import Before, Bench, Machine, Row, Timing, failure, machine_from, rows, warnings, with_before
+from dlhost.values.bench import (
+    CONDA_PREFIX,
+    Before,
+    Bench,
+    Machine,
+    Row,
+    Timing,
+    failure,
+    machine_from,
+    rows,
+    warnings,
+    with_before,
+)
 from dlhost.values.checks import CheckResult
 from dlhost.values.inventory import Connection, Host
 from dlhost.values.status import NO_ANSWER, NOT_INSTALLED, Gpu, Process, Status
@@ -328,6 +340,21 @@ def test_environments_are_those_of_our_roles_and_the_pythons_that_the_inventory_
         ("/opt/it's here", "/opt/it's here/bin/python"),
     ]
     assert machine.processor
+
+
+@pytest.mark.parametrize(
+    ("file", "line"),
+    [
+        ("conda/defaults/main.yml", f"conda_prefix: {CONDA_PREFIX}"),
+        ("jupyter/vars/main.yml", f"__jupyter_environment: {adapter.JUPYTER}"),
+    ],
+)
+def test_environments_are_looked_for_where_the_roles_have_them(file: str, line: str) -> None:
+    path = Path(__file__).parents[2] / "roles" / file
+    if not path.exists():
+        pytest.skip("a role to come")
+
+    assert line in path.read_text().splitlines()
 
 
 def test_one_of_several_environments(rig: Rig) -> None:
