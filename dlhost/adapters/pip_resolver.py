@@ -57,10 +57,7 @@ def resolve(question: Question) -> str:
         # What conda brings is a wheel without content: it fits, or there is no solution; nobody brings it again.
         stubs = [_stub(place, name, version) for name, version in sorted(question.provided.items())]
         constraints = [*(f"{name} @ {path.as_uri()}" for name, path in stubs), *question.constraints]
-        (place / "constraints.txt").write_text("\n".join(constraints) + "\n", encoding="utf-8")
         output = place / "lock.txt"
-        # uv keeps to the versions that stand there where it can.
-        output.write_text(question.preferred, encoding="utf-8")
         command = [find_uv_bin(), "pip", "compile", "--quiet", "--no-header", "--no-annotate", "--generate-hashes"]
         command += ["--no-python-downloads", f"--python={sys.executable}", f"--python-version={question.python}"]
         # What has to be built first would need the host's compilers, and be another thing on every host.
@@ -73,13 +70,26 @@ def resolve(question: Question) -> str:
         command += ["--constraints=constraints.txt", "--output-file=lock.txt", "requirements.in"]
         # An index's address may hold a password, and everybody sees a command line.
         ways = module_util("conda_pip").variables(question.options, question.index)
-        # Its own directory, so that no project's pyproject.toml has a word in it.
-        ran = subprocess.run(
-            command, cwd=place, env={**os.environ, **ways}, capture_output=True, text=True, check=False
-        )
-        if ran.returncode != 0:
-            raise _refusal(question, ran.returncode, ran.stderr)
-        return output.read_text(encoding="utf-8")
+        # First with all that is locked as it is, then with what uv keeps of it, which reads its own output for that; at
+        # once that would lose a version of which the first of two indexes lacks the fitting wheel.
+        for kept, before in [(_pins(question), ""), ([], question.preferred)] if question.preferred else [([], "")]:
+            (place / "constraints.txt").write_text("\n".join([*constraints, *kept, ""]), encoding="utf-8")
+            output.write_text(before, encoding="utf-8")
+            # Its own directory, so that no project's pyproject.toml has a word in it.
+            ran = subprocess.run(
+                command, cwd=place, env={**os.environ, **ways}, capture_output=True, text=True, check=False
+            )
+            if ran.returncode == 0:
+                return output.read_text(encoding="utf-8")
+            if ran.returncode != NO_SOLUTION:
+                break
+        raise _refusal(question, ran.returncode, ran.stderr)
+
+
+def _pins(question: Question) -> list[str]:
+    """What is locked and not conda's by now, as constraints."""
+    pins = module_util("python_lock").parse(question.preferred)
+    return [f"{pin.name}=={pin.version}" for pin in pins if pin.name not in question.provided]
 
 
 def distributions(packages: Sequence[Any], pypi_names: Mapping[str, str]) -> dict[str, str]:

@@ -69,6 +69,21 @@ def test_what_was_locked_stays_unless_it_has_to_go(wheels: dict[str, Any]) -> No
     assert pins(resolve(question("alpha>=2", options=wheels, preferred=before)))["alpha"] == "2.0"
 
 
+class OldPythonWheel(Wheel):
+    """A wheel for a Python that no host has any more."""
+
+    @property
+    def file(self) -> str:
+        return f"{self.name}-{self.version}-cp36-cp36m-manylinux_2_17_x86_64.whl"
+
+
+def test_what_was_locked_stays_though_another_index_has_it_for_other_pythons_only() -> None:
+    locked = Wheel("beta", "1.5")
+    with serve(locked, Wheel("beta", "1.0")) as common, serve(OldPythonWheel("beta", "1.5")) as own:
+        more = {"options": {"index_url": common.url}, "index": own.url, "preferred": locked.pin()}
+        assert pins(resolve(question("beta", **more))) == {"beta": "1.5"}
+
+
 def test_constraints_hold_for_what_others_ask_for(wheels: dict[str, Any]) -> None:
     assert pins(resolve(question("alpha", options=wheels, constraints=("gamma<1",)))) == {"alpha": "1.0", "beta": "2.0"}
 
