@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import pwd
 import re
 from pathlib import Path
 
@@ -28,6 +29,16 @@ DESKTOP = {
 def unit_of_user(name: str) -> str:
     """The unit that is a user's desktop."""
     return TEMPLATE.replace("@", f"@{name}")
+
+
+def refusal_of_login(name: str) -> str:
+    """Why nobody can log in to an account, which a desktop has to; empty where somebody can."""
+    entry = pwd.getpwnam(name)
+    if Path(entry.pw_shell).name in {"nologin", "false"}:
+        return f"has {entry.pw_shell} for a shell, with which nobody logs in"
+    if not Path(entry.pw_dir).is_dir():
+        return f"has no home: {entry.pw_dir} is not there"
+    return ""
 
 
 def work_of(unit: Unit) -> list[str]:

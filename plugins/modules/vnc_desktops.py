@@ -151,7 +151,12 @@ from ansible_collections.dlhost.host.plugins.module_utils.service_host import (
     stop_units,
     wait_until_listening,
 )
-from ansible_collections.dlhost.host.plugins.module_utils.vnc_host import TEMPLATE, unit_of_user, work_of
+from ansible_collections.dlhost.host.plugins.module_utils.vnc_host import (
+    TEMPLATE,
+    refusal_of_login,
+    unit_of_user,
+    work_of,
+)
 from ansible_collections.dlhost.host.plugins.module_utils.vnc_password import kept
 
 LOOPBACK = ("127.0.0.1", "::1")
@@ -287,9 +292,11 @@ def make_desktop(request: dict) -> Desktop:
     """One element of the module's desktops, held against the host.
 
     Raises:
-        RefusedError: There is no such account.
+        RefusedError: There is no such account, or nobody can log in to it.
     """
     user = account(request["user"], "vnc_users")
+    if why := refusal_of_login(user.name):
+        raise RefusedError(f"vnc_users names {user.name}, which {why}. Mend that or take the name out {AGAIN}")
     settings, password = Path(request["settings_file"]), Path(request["password_file"])
     return Desktop(
         user=user,

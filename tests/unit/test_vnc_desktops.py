@@ -10,6 +10,7 @@ import pwd
 import subprocess
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -33,6 +34,7 @@ class Host(SystemdDouble):
         owned = importlib.import_module(f"{PLUGINS}.module_utils.owned_files")
         self.path = path
         self.work: dict[str, list[str]] = {}
+        self.no_login: dict[str, str] = {}
         self.strangers: list[Any] = []
         self.displays = {"ada": 1, "grace": 2}
         self.settings = "one"
@@ -57,6 +59,7 @@ class Host(SystemdDouble):
             "PROC": path / "proc",
             "account": lambda user, _variable: account(user, os.getuid(), os.getgid(), MY_GROUP, "/"),
             "make_desktop": desktop,
+            "refusal_of_login": lambda user: self.no_login.get(user, ""),
             "find_instances": self.find_instances,
             "find_units": self.find_units,
             "find_listeners": lambda: [*self.find_listeners(), *self.strangers],
@@ -226,6 +229,26 @@ def test_a_display_that_somebody_has_is_refused_by_name(fresh: Host) -> None:
         fresh.apply()
     fresh.sockets("0: 2 0 10000 1 01 7 /tmp/.X11-unix/X21\n")
     assert fresh.apply()["changed"]
+
+
+def test_an_account_that_nobody_logs_in_to_is_refused(host: Host) -> None:
+    host.no_login = {"grace": "has /bin/false for a shell, with which nobody logs in"}
+    with pytest.raises(host.module.RefusedError, match=r"^vnc_users names grace, which has /bin/false for a shell"):
+        host.apply()
+    assert host.commands == []
+
+
+@pytest.mark.parametrize(
+    ("shell", "home", "words"),
+    [("/bin/bash", "/", ""), ("/usr/sbin/nologin", "/", "has /usr/sbin/nologin"), ("/bin/sh", "/nowhere", "no home")],
+)
+def test_a_login_takes_a_shell_and_a_home(monkeypatch: pytest.MonkeyPatch, shell: str, home: str, words: str) -> None:
+    monkeypatch.syspath_prepend(str(collections_path()))
+    inside = importlib.import_module(f"{PLUGINS}.module_utils.vnc_host")
+    entry = pwd.struct_passwd(("ada", "x", 1000, 1000, "", home, shell))
+    monkeypatch.setattr(inside, "pwd", SimpleNamespace(getpwnam=lambda _name: entry))
+    said = inside.refusal_of_login("ada")
+    assert words in said if words else said == ""
 
 
 def test_desktops_change_places_when_both_may_end(host: Host) -> None:
