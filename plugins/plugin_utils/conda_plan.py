@@ -10,6 +10,9 @@ from typing import Any
 from ansible_collections.dlhost.host.plugins.plugin_utils import conda_lock, environment_kinds
 from ansible_collections.dlhost.host.plugins.plugin_utils.conda_lock import CondaLockError, Environment, Lock
 
+# What frameworks that compute on a GPU bring: PyPI's wheels of CUDA, or conda-forge's.
+CUDA_RUNTIME = ("nvidia-", "cuda-cudart")
+
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
@@ -23,7 +26,7 @@ class Settings:
 
 
 def plan(settings: Settings, inventory: str) -> dict[str, Any]:
-    """What is refused, or what module conda_environments is given, and which environments are kernels.
+    """What is refused, or what module conda_environments is given, and which environments are kernels, or for a GPU.
 
     `look` has of every environment what a comparison needs, `build` all of it; `inventory` is named in refusals.
     """
@@ -31,7 +34,7 @@ def plan(settings: Settings, inventory: str) -> dict[str, Any]:
         wanted = _wanted(settings) if settings.state == "present" else []
         locked = [_locked(environment, Path(settings.locks), inventory) for environment in wanted]
     except CondaLockError as error:
-        return {"refusal": str(error), "look": [], "build": [], "kernels": []}
+        return {"refusal": str(error), "look": [], "build": [], "kernels": [], "computing": []}
     return {
         "refusal": "",
         "look": [{key: value for key, value in entry.items() if key not in {"conda", "pip"}} for entry in locked],
@@ -40,6 +43,9 @@ def plan(settings: Settings, inventory: str) -> dict[str, Any]:
             {"name": environment.name, "display_name": environment.display_name or environment.name}
             for environment in wanted
             if environment.kernel and environment.state == "present"
+        ],
+        "computing": [
+            entry["name"] for entry in locked if any(name.startswith(CUDA_RUNTIME) for name in entry.get("holds", ()))
         ],
     }
 

@@ -69,6 +69,16 @@ def test_what_is_to_go_needs_no_lock(tmp_path: Path) -> None:
     assert plan(tmp_path, WORK, state="absent", base=True)["look"] == []
 
 
+def test_an_environment_with_cuda_of_either_index_is_for_a_gpu(tmp_path: Path) -> None:
+    with_wheels, from_forge, without = ({**WORK, "name": name} for name in ("wheels", "forge", "without"))
+    write(tmp_path, with_wheels, pip=f"nvidia-cublas-cu12==12.6 --hash=sha256:{'0' * 64}\n", wheels="cu126")
+    write(tmp_path, from_forge, package("cuda-cudart", "12.9"), package("python", "3.12.9"))
+    write(tmp_path, without, pip=ALPHA.pin(), wheels="cpu")
+
+    gone = {"name": "gone", "state": "absent"}
+    assert plan(tmp_path, with_wheels, from_forge, without, gone)["computing"] == ["wheels", "forge"]
+
+
 def test_a_kernel_has_the_name_that_it_is_given_and_conda_itself_is_none(tmp_path: Path) -> None:
     named, plain = {**WORK, "display_name": "Work 3.12"}, {"name": "plain", "kernel": False}
     base = {"name": "base", "kind": "base", "kernel": False}

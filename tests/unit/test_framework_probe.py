@@ -200,10 +200,12 @@ def verdicts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, An
         "missing": (["/nowhere/python"], 2),
         "none-named": ([], 2),
     }
+    of_roles = {"all-right": [of["right"]], "one-wrong": [of["wrong"]]}
     hosts = {
         name: {
             "ansible_python_interpreter": sys.executable,
-            "nvidia_driver_computing_pythons": pythons,
+            "nvidia_driver_computing_pythons": [python for python in pythons if python not in of_roles.get(name, ())],
+            "nvidia_driver_role_pythons": of_roles.get(name, []),
             "nvidia_driver_source": "nvidia",
             "nvidia_driver_allow_no_gpu": True,
             "__nvidia_driver_look": {"nvidia": with_driver(*["T4"] * gpus)},
