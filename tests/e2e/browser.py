@@ -74,9 +74,12 @@ class Lab:
         with contextlib.suppress(Exception):
             self.page.get_by_role("button", name="No", exact=True).click(timeout=2_000)
 
-    def new_notebook(self) -> None:
-        """Open one with the Python kernel, and wait until that is idle and stays so: Lab may begin with another one."""
-        self.page.locator(".jp-LauncherCard[data-category=Notebook]").first.click()
+    def new_notebook(self, kernel: str = "") -> None:
+        """Open one with the kernel of that name, or the server's own, and wait until that is idle and stays so.
+
+        Lab may begin with another one.
+        """
+        self.page.locator(".jp-LauncherCard[data-category=Notebook]", has_text=kernel).first.click()
         self.page.locator(".jp-NotebookPanel .cm-content").first.wait_for()
         for settle_ms in (2_000, 0):
             self.page.locator('.jp-NotebookPanel [data-status="idle"]').first.wait_for()
