@@ -60,6 +60,9 @@ def build(directory: Path, lock: dict, workshop: Workshop, distrust: bool, held:
     try:
         directory.mkdir(parents=True)  # Never into one that is there: somebody may work in it.
         _link(directory, lock, workshop, held)
+        for said in (directory / META).glob("*.json"):
+            # rattler leaves them to root alone, and users' conda lists from them.
+            said.chmod(0o644)
         # Where there is no Python there are no distributions, and another directory is watched anyway.
         site = directory / (lock["python"] or META)
         if distrust:

@@ -77,6 +77,7 @@ def test_python_packages_of_conda_and_of_pip_make_one_environment(bare: Host) ->
     assert list(directory.glob("lib/python3*/site-packages/__pycache__/answer.*.pyc"))
     # Whoever's umask it was.
     assert directory.stat().st_mode & 0o777 == 0o755
+    assert {path.stat().st_mode & 0o777 for path in (directory / "conda-meta").glob("*.json")} == {0o644}
 
     bare.channel.gone = True
     before = snapshot(bare.prefix)
