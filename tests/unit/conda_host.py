@@ -9,7 +9,6 @@ import json
 import os
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,7 +17,7 @@ from typing import Any
 import pytest
 from uv import find_uv_bin
 
-from tests.unit.python_environments import plugin
+from tests.unit.python_environments import listening, plugin
 
 MAKE = Path(__file__).parents[2] / "molecule" / "shared" / "conda_channel" / "make.py"
 LIBRARY, ANSWER, GREETER, QUESTION = "libanswer 1.0", "answer 1.0", "greeter 1.0", "question 1.0"
@@ -73,20 +72,8 @@ def serve(directory: Path) -> Iterator[Channel]:
         def log_message(self, format: str, *arguments: object) -> None:  # noqa: A002
             """Nothing on the tests' output."""
 
-    class Server(http.server.ThreadingHTTPServer):
-        # rattler asks for many files at once, and who is turned away waits for seconds.
-        request_queue_size = 256
-
-    server = Server(("127.0.0.1", 0), functools.partial(Handler, directory=str(directory)))
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    channel.url = f"http://127.0.0.1:{server.server_port}"
-    try:
+    with listening(functools.partial(Handler, directory=str(directory))) as channel.url:
         yield channel
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
 
 
 @dataclasses.dataclass

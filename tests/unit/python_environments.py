@@ -9,7 +9,7 @@ import os
 import sys
 import threading
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import BytesIO
@@ -104,12 +104,24 @@ def serve(*wheels: Wheel) -> Iterator[Index]:
         def log_message(self, format: str, *arguments: object) -> None:  # noqa: A002
             """Nothing on the tests' output."""
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    with listening(Handler) as address:
+        index.url = f"{address}/simple"
+        yield index
+
+
+class _Server(ThreadingHTTPServer):
+    # rattler asks for many files at once, and who is turned away waits for seconds.
+    request_queue_size = 256
+
+
+@contextmanager
+def listening(handler: Callable[..., BaseHTTPRequestHandler]) -> Iterator[str]:
+    """An HTTP server on a port of its own; yields its address."""
+    server = _Server(("127.0.0.1", 0), handler)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
-    index.url = f"http://127.0.0.1:{server.server_port}/simple"
     try:
-        yield index
+        yield f"http://127.0.0.1:{server.server_port}"
     finally:
         server.shutdown()
         server.server_close()
