@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import platform
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -27,6 +29,10 @@ from tests.unit.conda_host import (
 )
 from tests.unit.python_environments import ALPHA, BETA, NO_INDEX, plugin
 from tests.unit.python_environments import serve as serve_index
+
+pytestmark = pytest.mark.skipif(
+    (sys.platform, platform.machine()) != ("linux", "x86_64"), reason="the channel is for Linux on x86-64"
+)
 
 
 @pytest.fixture(scope="module")
