@@ -15,6 +15,7 @@ UNITS = {
     "nginx_proxy": ("nginx.service",),
     "nvidia_driver": ("nvidia-persistenced.service",),
     "ssh_hardening": ("ssh.service",),
+    "vnc": ("dlhost-vnc@*.service",),
 }
 # timeout(1)'s own exit codes: the command was ended, or had to be killed.
 TIMED_OUT = ("124", "137")
