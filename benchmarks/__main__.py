@@ -13,6 +13,7 @@ from pathlib import Path
 from benchmarks import (
     contenders,
     damages,
+    environments,
     first_provision,
     fleet,
     hosts,
@@ -28,7 +29,12 @@ from benchmarks.result import Figure, machine, table
 from dlhost.errors import DlhostError
 
 # The damages come last: who knows whether their host is repaired.
-FIGURES = ("start-up", "first-provision", "notebook", "wrapper", "security", "no-change", "fleet", "damages")
+FIGURES = (
+    *("start-up", "environments", "first-provision", "notebook"),
+    *("wrapper", "security", "no-change", "fleet", "damages"),
+)
+# They take no host of the whole stack.
+ALONE = {"start-up", "environments"}
 
 
 def main() -> None:
@@ -59,6 +65,11 @@ def _measure(options: argparse.Namespace) -> Iterator[Figure]:
     if {*chosen} <= {"start-up"}:
         return
     with open_estate(options.debian) as estate:
+        if "environments" in chosen:
+            _say("Bringing five environments to a host.")
+            yield from environments.measure(estate, options.rounds, options.slow_rounds)
+        if {*chosen} <= ALONE:
+            return
         _say("Provisioning a reference host.")
         host, state = _reference(estate)
         if "first-provision" in chosen:

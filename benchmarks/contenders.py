@@ -71,9 +71,9 @@ def dlhost(operation: str, inventory: Inventory, expect: Sequence[int] = (0,)) -
     return Ran(changed, done.stdout)
 
 
-def site(inventory: Inventory) -> Ran:
-    """The same playbook by ansible-playbook alone, with dlhost's own settings for it."""
-    arguments = ["-i", str(inventory.directory), SITE, "--vault-password-file", str(inventory.vault_password_file)]
+def site(inventory: Inventory, playbook: str = SITE) -> Ran:
+    """The same playbook by ansible-playbook alone, with dlhost's own settings for it; or a smaller one."""
+    arguments = ["-i", str(inventory.directory), playbook, "--vault-password-file", str(inventory.vault_password_file)]
     with _connections() as sockets:
         return _playbook([*arguments, "--forks", FORKS], isolated_environment(sockets))
 
