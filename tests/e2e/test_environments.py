@@ -38,9 +38,15 @@ def channel(workspace: Workspace) -> Iterator[str]:
     serve = templates.from_string((SHARED / "conda_channel" / "serve.sh.j2").read_text())
     host = workspace.host
     host.execute(serve.render(lookup=lambda _plugin, name: (SHARED / name).read_text()))
-    served = "--working-directory=/srv/conda_channel/served"
-    host.execute(f"systemd-run --quiet --unit=conda-channel-outside {served} python3 -m http.server {PORT}")
-    yield f"http://{host.address}:{PORT}"
+    url = f"http://{host.address}:{PORT}"
+    # The same server once more, for the outside.
+    host.execute(
+        f"cd /srv/conda_channel; sed 's/port=8581/port={PORT}/; s/127.0.0.1/0.0.0.0/' serve.py > outside.py\n"
+        "systemd-run --quiet --unit=conda-channel-outside --working-directory=/srv/conda_channel/served "
+        "python3 /srv/conda_channel/outside.py\n"
+        f"until curl --silent --fail --output /dev/null {url}/noarch/repodata.json; do sleep 0.2; done"
+    )
+    yield url
     host.execute("systemctl stop conda-channel conda-channel-outside; rm -r /srv/conda_channel")
 
 
