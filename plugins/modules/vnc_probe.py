@@ -8,7 +8,8 @@ DOCUMENTATION = r"""
 module: vnc_probe
 short_description: Log in to desktops as a viewer does
 description:
-  - Tries a wrong password and the right one over RFB, and looks at the screen beside whoever else does.
+  - Tries a wrong password and the right one over RFB, and looks at the screen beside whoever else does. Of a desktop
+    that takes the password, session and picture may still be on their way; it waits half a minute for them.
   - The controller tries whether it reaches the ports past SSH.
 author: dlhost maintainers (@dlhost)
 options:
@@ -70,10 +71,16 @@ closed_skipped_because:
   returned: always
 """
 
+import time
+
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.dlhost.host.plugins.module_utils.service_host import find_units
 from ansible_collections.dlhost.host.plugins.module_utils.vnc_host import programs_of, unit_of_user
 from ansible_collections.dlhost.host.plugins.module_utils.vnc_session import try_out
+
+SESSION = "xfce4-session"
+PATIENCE_S = 30
+POLL_S = 1
 
 
 def main() -> None:
@@ -93,16 +100,27 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    desktops = {desktop["user"]: desktop for desktop in module.params["desktops"]}
-    units = find_units([unit_of_user(user) for user in desktops])
-    seen = {
-        user: {
-            **try_out("127.0.0.1", desktop["port"], desktop["password"]),
-            "programs": sorted(programs_of(units[unit_of_user(user)])),
-        }
-        for user, desktop in desktops.items()
-    }
-    module.exit_json(changed=False, desktops=seen)
+    module.exit_json(changed=False, desktops=look({each["user"]: each for each in module.params["desktops"]}))
+
+
+def look(desktops: dict[str, dict]) -> dict[str, dict[str, object]]:
+    """What each user's desktop gives, when it has had the time that a desktop takes to come up."""
+    seen: dict[str, dict[str, object]] = {}
+    coming, deadline = list(desktops), time.monotonic() + PATIENCE_S
+    while True:
+        units = find_units([unit_of_user(user) for user in coming])
+        for user in coming:
+            found = try_out("127.0.0.1", desktops[user]["port"], desktops[user]["password"])
+            seen[user] = {**found, "programs": sorted(programs_of(units[unit_of_user(user)]))}
+        coming = [user for user in coming if is_coming(seen[user])]
+        if not coming or time.monotonic() > deadline:
+            return seen
+        time.sleep(POLL_S)
+
+
+def is_coming(seen: dict) -> bool:
+    """Whether the server lets its user in to a screen on which something is missing that needs a moment."""
+    return bool(seen["size"]) and not (seen["shows"] and SESSION in seen["programs"])
 
 
 if __name__ == "__main__":
