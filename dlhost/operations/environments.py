@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from dlhost.values.environments import (
     LockState,
     frozen,
     on_host,
+    serves,
     target,
 )
 from dlhost.values.inventory import Host, Inventory
@@ -78,6 +79,9 @@ def lock(name: str, chosen: Sequence[str], upgrade: bool, outside: Outside) -> l
         outside.announce(f"Solving {declared.name} for {', '.join(declared.hosts)}")
         old = _old(declared.lock, outside)
         new = _solved(declared, [looks[host] for host in declared.hosts], None if upgrade else old, outside)
+        # Hosts with a newer kernel or driver than before are no reason to review a lock that holds the same packages.
+        if old is not None and old.digest == new.digest and serves(new.virtual_packages, old.virtual_packages):
+            new = replace(new, virtual_packages=old.virtual_packages)
         if old is not None and old.digest != new.digest:
             files[_previous(declared)] = adapter.lock_text(old)
         if old != new:

@@ -75,9 +75,18 @@ def target(environment: str, looks: Sequence[HostLook], cuda: str) -> Target:
 
 
 def _lowest(versions: Iterable[str]) -> str:
-    """The lowest of versions, without what a distribution adds to them: 6.1.0 of 6.1.0-18-amd64."""
-    found = [re.match(r"\d+(\.\d+)*", version) for version in versions]
-    return min((match[0] for match in found if match), key=lambda text: [int(part) for part in text.split(".")])
+    """The lowest of versions as packages ask for them: 6.1 of 6.1.0-18-amd64, whichever of them was booted."""
+    found = [re.match(r"\d+\.\d+", version) for version in versions]
+    return min((match[0] for match in found if match), key=_numbers)
+
+
+def serves(offered: Mapping[str, str], solved_for: Mapping[str, str]) -> bool:
+    """Whether hosts with these virtual packages can have what was solved for others."""
+    return all(name in offered and _numbers(offered[name]) >= _numbers(least) for name, least in solved_for.items())
+
+
+def _numbers(version: str) -> list[int]:
+    return [int(number) for number in re.findall(r"\d+", version)]
 
 
 @dataclass(frozen=True, slots=True)

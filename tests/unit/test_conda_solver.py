@@ -88,7 +88,7 @@ def test_what_has_no_solution_is_refused_in_one_line(place: Path, specs: list[st
 
 
 def test_a_refusal_names_what_was_solved_for(place: Path) -> None:
-    with pytest.raises(RefusedError, match=r"linux-64 with __glibc=2\.36 __linux=6\.1\.0"):
+    with pytest.raises(RefusedError, match=r"linux-64 with __glibc=2\.36 __linux=6\.1:"):
         solve("lab", ["nowhere"], [place.as_uri()], debian())
 
 
