@@ -9,16 +9,14 @@ trap 'rm -rf "$place"' EXIT
 mkdir "$place/home"
 cd / || exit 1
 
-# What any user may have changed is not for us to run, as an administrator or root.
-owner=$(stat -c %U -- "$python" 2>/dev/null)
-case $owner in
-  root | "$(id -un)") ;;
-  *)
-    say owner "$owner"
-    echo complete=yes
-    exit 0
-    ;;
-esac
+# What another user may have changed, the program, a directory or a link on the way to it, is not for us to run.
+owner=$(namei --owners -- "$python" 2>/dev/null |
+  awk -v me="$(id -un)" 'NR > 1 && $2 != "root" && $2 != me && $2 != "-" { print $2; exit }')
+if [ -n "$owner" ] || [ ! -e "$python" ]; then
+  say owner "$owner"
+  echo complete=yes
+  exit 0
+fi
 {
   # The environment's own programs come first: jax has its code for a GPU assembled by one. The last two settings keep
   # tensorflow and jax from taking most of every GPU's memory, which others may be using.

@@ -11,7 +11,7 @@ description:
   - Has every framework that an interpreter's environment has multiply two matrices of 1024 x 1024 in single precision,
     on each GPU that it sees and on the processor, and compares the results.
   - Each framework runs in a process of its own with a time limit, with the rights of the user who owns the
-    interpreter, and without the memory of a whole GPU being taken.
+    interpreter or a directory that leads to it, and without the memory of a whole GPU being taken.
   - Never fails; the caller judges. Leaves nothing behind.
 author: dlhost maintainers (@dlhost)
 options:
@@ -68,6 +68,7 @@ from ansible_collections.dlhost.host.plugins.module_utils import framework_insid
 FIND_S = 30
 # A framework's first start reads gigabytes from the disk, and jax compiles for each GPU.
 COMPUTE_S = 180
+CAPTURED = {"stdin": subprocess.DEVNULL, "capture_output": True, "text": True, "errors": "replace", "check": False}
 END_S = 5
 # Else these two would take most of every GPU's memory, which others may be using.
 SPARING = {"TF_FORCE_GPU_ALLOW_GROWTH": "true", "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
@@ -188,17 +189,42 @@ def ask(interpreter: str, limit_s: float, question: str, *arguments: str) -> tup
 
 
 def rights(interpreter: str, home: str) -> dict:
-    """Those of the interpreter's owner, to whom the home is given: root runs nothing that a user may have changed."""
-    owner = Path(interpreter).lstat()
-    if os.geteuid() != 0 or owner.st_uid == 0:
+    """Those of whoever may change what runs, to whom the home is given: root runs nothing of another's.
+
+    Raises:
+        NoAnswerError: Everybody may change it.
+    """
+    if os.geteuid() != 0:
         return {}
-    os.chown(home, owner.st_uid, owner.st_gid)
+    owner = next((owner for owner in owners(interpreter) if owner != "root"), "")
+    if not owner:
+        return {}
     try:
-        account = pwd.getpwuid(owner.st_uid)
-    except KeyError:
-        return {"user": owner.st_uid, "group": owner.st_gid, "extra_groups": []}
+        account = pwd.getpwnam(owner)
+    except KeyError:  # Nobody has that number any more.
+        os.chown(home, int(owner), -1)
+        return {"user": int(owner), "group": int(owner), "extra_groups": []}
+    os.chown(home, account.pw_uid, account.pw_gid)
     groups = os.getgrouplist(account.pw_name, account.pw_gid)
     return {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": groups}
+
+
+def owners(interpreter: str) -> list[str]:
+    """Who owns the interpreter, each directory that leads to it, and each link among them with what it leads to.
+
+    Raises:
+        NoAnswerError: One of them may be changed by everybody.
+    """
+    listed = subprocess.run(["namei", "--modes", "--owners", "--", interpreter], **CAPTURED)
+    found = []
+    for line in listed.stdout.splitlines()[1:]:
+        mode, owner, *_group, name = line.split(maxsplit=3)
+        if owner == "-":  # It is not there, which running it will tell.
+            break
+        if mode[0] != "l" and mode[8] == "w" and mode[9] not in "tT":
+            raise NoAnswerError(f"is not run, since everybody may change {name}")
+        found.append(owner)
+    return found
 
 
 if __name__ == "__main__":

@@ -213,7 +213,7 @@ def stand_in(name: str) -> None:
         os.kill(os.getpid(), signal.SIGSEGV)
     elif fate == "hang":
         # What it has started keeps its outputs open.
-        subprocess.Popen(["sleep", "60"])
+        subprocess.Popen(["sleep", "6071"])
         time.sleep(60)
     elif fate == "leave":
         sys.exit(3)

@@ -165,6 +165,27 @@ def test_a_users_interpreter_does_not_run_as_root(probe: Any, tmp_path: Path) ->
     assert probe.rights("/usr/bin/env", str(tmp_path)) == {}
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+def test_whose_directory_leads_to_an_interpreter_has_a_say_in_what_it_does(probe: Any, tmp_path: Path) -> None:
+    """A directory beside the link to the distribution's programs has the configuration and libraries that they read."""
+    nobody = pwd.getpwnam("nobody")
+    home = tmp_path / "home"
+    home.mkdir()
+    theirs = tmp_path / "theirs"
+    theirs.mkdir()
+    (theirs / "bin").symlink_to("/usr/bin")
+    os.chown(theirs, nobody.pw_uid, nobody.pw_gid)
+    ours = tmp_path / "environment"
+    ours.symlink_to(theirs)
+
+    for interpreter in (theirs / "bin" / "env", ours / "bin" / "env"):
+        assert probe.rights(str(interpreter), str(home))["user"] == nobody.pw_uid
+    theirs.chmod(0o777)
+    seen = only(probe.try_out(str(ours / "bin" / "env"), 1))
+    assert seen.outcome == "fails"
+    assert "is not run, since everybody may change theirs" in seen.reason
+
+
 def test_nothing_is_left(probe: Any, environment: Environment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(probe.tempfile, "tempdir", str(tmp_path))
     before = sorted(tmp_path.rglob("*"))
