@@ -60,7 +60,6 @@ import pwd
 import signal
 import subprocess
 import tempfile
-from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.dlhost.host.plugins.module_utils import framework_inside
