@@ -188,6 +188,8 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
+    # Ansible hides these values wherever they occur in the result, and a number or a word would hit a directory's name.
+    module.no_log_values = {value for value in module.no_log_values if "://" in value or "@" in value}
     act = converge if module.params["state"] == "present" else remove
     try:
         result = act(module.params, module.check_mode)

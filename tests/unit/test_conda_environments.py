@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import shutil
@@ -210,6 +211,24 @@ def test_what_a_mirror_serves_is_what_the_lock_names(bare: Host) -> None:
     said = (bare.environment("work") / "conda-meta" / "question-1.0-0.json").read_text()
     assert bare.lock_url in said
     assert "secret" not in said
+
+
+def test_an_option_of_pip_hides_no_part_of_a_directory_and_an_address_is_hidden(
+    bare: Host, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    work = bare.plan(bare.lock("work", QUESTION))["build"]
+    proxy = "http://user:hunter2@proxy.example:3128"
+    options = {"timeout": 6, "retries": "5", "trusted_host": [*"0123456789abcdef"], "proxy": proxy}
+    # The invocation is part of the result, and here the installer's lock has the address too.
+    given = {"prefix": str(bare.prefix), "environments": work, "installer": proxy, "pip_options": options}
+    monkeypatch.setattr("ansible.module_utils.basic._ANSIBLE_ARGS", json.dumps({"ANSIBLE_MODULE_ARGS": given}).encode())
+    monkeypatch.setattr("ansible.module_utils.basic._ANSIBLE_PROFILE", "legacy")
+    with pytest.raises(SystemExit):
+        plugin("modules.conda_environments").main()
+    said = capsys.readouterr().out
+
+    assert json.loads(said)["directories"] == {"work": str(bare.environment("work").resolve())}
+    assert "hunter2" not in said
 
 
 def test_a_channel_that_serves_something_else_is_refused(bare: Host) -> None:
