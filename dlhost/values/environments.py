@@ -12,6 +12,8 @@ from typing import Any
 from dlhost.errors import ExitCode, RefusedError
 
 PLATFORMS = {"x86_64": "linux-64", "aarch64": "linux-aarch64"}
+# What a directory is called after.
+DIGEST = re.compile(r"[0-9a-f]{12}")
 # What uv has a name for; an older wheel runs on a newer glibc, so the next lower one is taken.
 MANYLINUX = range(28, 41)
 
@@ -233,7 +235,8 @@ def on_host(lock: Any, found: HostEnvironments, environment: str) -> OnHost:
         for key in sorted({*wanted, *there})
         if wanted.get(key) != there.get(key)
     )
-    if not str(lock.digest).startswith(installed.lock):
+    # A link that leads elsewhere says nothing, or too little to know a lock by.
+    if not DIGEST.fullmatch(installed.lock) or not str(lock.digest).startswith(installed.lock):
         return OnHost(found.host, HostState.OTHER, changes)
     return OnHost(found.host, HostState.DIFFERS if changes else HostState.IN_SYNC, changes)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import platform
 from pathlib import Path
@@ -73,6 +74,20 @@ def test_a_damaged_file_of_conda_is_told_as_one_sentence(prefix: Path, tmp_path:
     (prefix / "envs" / "lab" / "conda-meta" / "answer-2.0-0.json").write_text("{")
     found = environments.installed(HERE, tmp_path, str(prefix), urls=True)
     assert found.error == f"does not say which environments are in {prefix}"
+
+
+@pytest.mark.parametrize("foreign", ["lab", "miniforge3", "lab-", "lab-{digest[0]}"])
+def test_what_another_made_is_in_sync_with_no_lock(prefix: Path, tmp_path: Path, foreign: str) -> None:
+    made = prefix / "envs" / "lab-0123456789ab"
+    packages = [dataclasses.replace(package("answer", "2.0"), build="0")]
+    packages += [dataclasses.replace(package("py-thing"), build="py312_0")]
+    locked = lock(*packages, pip=pin("alpha") + pin("be-ta-x", "2.0"))
+    other = tmp_path / foreign.format(digest=locked.digest)
+    made.rename(other)
+    (prefix / "envs" / "lab").unlink()
+    (prefix / "envs" / "lab").symlink_to(other)
+    on = on_host(locked, environments.installed(HERE, tmp_path, str(prefix), urls=False), "lab")
+    assert (on.state, on.changes) == (HostState.OTHER, ())
 
 
 def test_a_host_that_does_not_answer_is_no_host_without_environments(tmp_path: Path) -> None:
