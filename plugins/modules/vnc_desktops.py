@@ -108,7 +108,9 @@ unit_problems:
   elements: str
   returned: always
 outdated:
-  description: Desktops that started before what they run from, or that nobody asks for any more.
+  description:
+    - Desktops that started before what they run from, that do not listen where they should and there alone, or that
+      nobody asks for any more.
   type: list
   elements: str
   returned: always
@@ -126,6 +128,7 @@ due:
 import dataclasses
 import os
 import re
+from collections.abc import Collection
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
@@ -161,6 +164,7 @@ from ansible_collections.dlhost.host.plugins.module_utils.vnc_password import ke
 
 LOOPBACK = ("127.0.0.1", "::1")
 FIRST_PORT = 5900
+STOPPED = "does not run"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -189,6 +193,8 @@ class Plan:
     owned: owned_files.Plan
     units: dict[str, Unit]
     problems: dict[str, list[str]]
+    # Of running desktops, which nothing but a restart mends.
+    misplaced: dict[str, list[str]]
     outdated: list[str]
     undeclared: list[str]
     work: dict[str, list[str]]
@@ -203,16 +209,18 @@ class Plan:
     def deferred(self) -> list[str]:
         return [f"{name} ({'; '.join(work)})" for name, work in sorted(self.work.items())]
 
-    def result(self) -> dict[str, object]:
-        problems = [f"{name} {problem}" for name, found in sorted(self.problems.items()) for problem in found]
+    def result(self, waiting: Collection[str] = ()) -> dict[str, object]:
+        """The module's result, where these units cannot be started yet."""
+        problems = told(self.problems, self.misplaced)
+        mended = {*told(self.problems)} - {f"{name} {STOPPED}" for name in waiting}
         lines = [f"package {name}: not installed" for name in self.packages] + problems
         lines += [f"{name}: older than what it runs from" for name in self.outdated]
         lines += [f"{name}: not asked for" for name in self.undeclared]
         lines += [f"{unit}: left alone for now" for unit in self.deferred]
-        changed = bool(self.owned.paths or problems or self.stops or self.packages)
+        changed = bool(self.owned.paths or mended or self.stops or self.packages)
         return {
             "changed": changed,
-            "due": changed or bool(self.work),
+            "due": changed or bool(problems or self.work),
             "changed_paths": self.owned.paths,
             "missing_packages": self.packages,
             "unit_problems": problems,
@@ -259,6 +267,11 @@ def main() -> None:
     module.exit_json(**result)
 
 
+def told(*found: dict[str, list[str]]) -> list[str]:
+    """What was found of units, one sentence each."""
+    return sorted(f"{name} {problem}" for kind in found for name, problems in kind.items() for problem in problems)
+
+
 def foresee(request: dict) -> dict[str, object]:
     """What would change, and whether it may."""
     result = make_plan(request).result()
@@ -275,12 +288,12 @@ def converge(request: dict) -> dict[str, object]:
     units = [path for path in plan.owned.paths if Path(path).parent == UNIT_DIRECTORY]
     if units or any(unit.reload_due for unit in plan.units.values()):
         must("systemctl", "daemon-reload")
-    waiting = []
+    waiting = {}
     if request["state"] == "present":
         stop_units(plan.units, plan.stops, plan.undeclared)
         waiting = start(plan)
-    result = plan.result()
-    if left := [*plan.deferred, *waiting]:
+    result = plan.result(waiting)
+    if left := [*plan.deferred, *(f"{name} ({why})" for name, why in waiting.items())]:
         result["dlhost_action_needed"] = (
             f"the restart of {', '.join(left)} was deferred; it comes when the user logs out of the desktop, "
             "or with vnc_restart set to force, which ends it with every program in it"
@@ -337,14 +350,20 @@ def make_plan(request: dict) -> Plan:
     owned = owned_files.plan(request["role"], own, request["packages"], absent)
     sources = {each.unit: sources_of(each, request) for each in desktops}
     rewritten = {file.path for file in owned.write if owned_files.find(file.path).content != file.content}
-    outdated = [name for name in names if is_outdated(units[name], sources[name], rewritten)]
+    misplaced = {each.unit: found for each in desktops if (found := misplacements(each, units[each.unit], listeners))}
+    outdated = [name for name in names if name in misplaced or is_outdated(units[name], sources[name], rewritten)]
     if not forced:
-        work |= {name: ["its user has not logged out"] for name in outdated}
+        for name in outdated:
+            work[name] = [
+                "its user has not logged out",
+                *(f"until then it {where}" for where in misplaced.get(name, [])),
+            ]
     return Plan(
         desktops=desktops,
         owned=owned,
         units=units,
-        problems={each.unit: found for each in desktops if (found := problems(each, units[each.unit], listeners))},
+        problems={name: found for name in names if (found := problems(units[name]))},
+        misplaced=misplaced,
         outdated=outdated,
         undeclared=undeclared,
         work=work,
@@ -383,18 +402,21 @@ def displays_in_use() -> set[int]:
     return {int(number) for number in re.findall(r"(?m) /tmp/\.X11-unix/X(\d+)$", (PROC / "net/unix").read_text())}
 
 
-def problems(each: Desktop, unit: Unit, listeners: list[Listener]) -> list[str]:
+def problems(unit: Unit) -> list[str]:
     """How a desktop's unit differs from one that runs, and will after a reboot."""
     if unit.masked:
         return ["is masked"]
     found = [] if unit.enabled else ["is not enabled"]
+    return found if unit.active else [*found, STOPPED]
+
+
+def misplacements(each: Desktop, unit: Unit, listeners: list[Listener]) -> list[str]:
+    """How a running desktop's server listens elsewhere than it should."""
     if not unit.active:
-        return [*found, "does not run"]
+        return []
     addresses = {listener.address for listener in listeners if listener.port == each.port and is_of(listener, unit)}
-    if not addresses:
-        found.append(f"does not listen on {LOOPBACK[0]} port {each.port}")
-    found += [f"listens on {address}, for the network" for address in sorted(addresses.difference(LOOPBACK))]
-    return found
+    found = [] if addresses else [f"does not listen on {LOOPBACK[0]} port {each.port}"]
+    return [*found, *(f"listens on {address}, for the network" for address in sorted(addresses.difference(LOOPBACK)))]
 
 
 def is_outdated(unit: Unit, sources: set[Path], rewritten: set[Path]) -> bool:
@@ -402,17 +424,17 @@ def is_outdated(unit: Unit, sources: set[Path], rewritten: set[Path]) -> bool:
     return unit.active and (not rewritten.isdisjoint(sources) or any(is_newer(path, unit.started) for path in sources))
 
 
-def start(plan: Plan) -> list[str]:
-    """Enable and start what does not run; returns what has to wait for the display of a desktop that goes on."""
+def start(plan: Plan) -> dict[str, str]:
+    """Enable and start what does not run; returns what has to wait until another desktop ends, and why."""
     units = {each.unit: plan.units[each.unit] for each in plan.desktops}
     make_startable(units)
     listeners = find_listeners()
-    waiting, starting = [], {}
+    waiting, starting = {}, {}
     for each in plan.desktops:
         if each.unit not in plan.stops and units[each.unit].active:
             continue
         if in_the_way(listeners, LOOPBACK[0], each.port):
-            waiting.append(f"{each.unit} (display {each.display} is still held by another desktop)")
+            waiting[each.unit] = f"display {each.display} is still held by another desktop"
         else:
             starting[each.unit] = (LOOPBACK[0], each.port)
     if starting:

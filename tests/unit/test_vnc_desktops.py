@@ -219,6 +219,26 @@ def test_a_desktop_that_listens_for_the_network_is_told(host: Host) -> None:
     assert f"{ADA} does not listen on 127.0.0.1 port 5901" in host.foresee()["unit_problems"]
 
 
+def test_a_desktop_that_listens_elsewhere_is_put_off_as_well(host: Host) -> None:
+    host.displays["ada"] = 5
+    host.settings = "changed"
+    host.listen(2, GRACE, "0.0.0.0")  # noqa: S104
+    assert host.apply()["changed"]
+    again = host.apply()
+    assert (again["changed"], host.commands, again["outdated"]) == (False, [], [ADA, GRACE])
+    for unit, where in [
+        (ADA, "does not listen on 127.0.0.1 port 5905"),
+        (GRACE, "listens on 0.0.0.0, for the network"),
+    ]:
+        assert f"{unit} {where}" in again["unit_problems"]
+        assert f"{unit} (its user has not logged out; until then it {where})" in again["dlhost_action_needed"]
+    assert host.foresee()["changed"]
+    host.strangers.clear()
+    host.apply(restart="force")
+    assert host.commands == [f"stop {ADA} {GRACE}", f"start {ADA} {GRACE}"]
+    assert not host.foresee()["due"]
+
+
 def test_a_display_that_somebody_has_is_refused_by_name(fresh: Host) -> None:
     fresh.listen(1, "session-3.scope")
     with pytest.raises(fresh.module.RefusedError, match=r"Display 1, .* of ada .* by Xtigervnc, process 9 of ada"):
@@ -259,6 +279,7 @@ def test_desktops_change_places_when_both_may_end(host: Host) -> None:
     result = host.apply()
     assert host.commands == []
     assert f"{ADA} (display 2 is still held by another desktop)" in result["dlhost_action_needed"]
+    assert not host.apply()["changed"]
     host.apply(restart="force")
     assert host.commands == [f"stop {GRACE}", f"start {ADA} {GRACE}"]
 
