@@ -95,7 +95,8 @@ def _plan(name: str, branch: str, due: Sequence[tuple[str, str]], outside: Outsi
     Raises:
         RefusedError: A host cannot have the branch, or nobody agreed.
     """
-    request = _request("provision", name, branch, [host for host, _ in due])
+    newest = any(before == branch for _, before in due)
+    request = _request("provision", name, branch, [host for host, _ in due], {NEWEST: newest})
     planned = outside.provision(replace(request, check=True))
     outside.show(planned)
     if planned.exit_code not in {ExitCode.DONE, ExitCode.USER_MUST_ACT}:
@@ -109,7 +110,7 @@ def _plan(name: str, branch: str, due: Sequence[tuple[str, str]], outside: Outsi
 
 def _upgrade(name: str, branch: str, host: str, before: str, outside: Outside) -> HostUpgrade:
     try:
-        applied = outside.provision(_request("provision", name, branch, [host]))
+        applied = outside.provision(_request("provision", name, branch, [host], {NEWEST: before == branch}))
     except RefusedError as error:  # By now something else keeps it; what was done on the hosts before is still told.
         return HostUpgrade(host, before, before, Outcome.FAILED, (str(error),), ExitCode.REFUSED)
     reasons, code = _reasons(applied.finished.report), applied.exit_code
@@ -162,7 +163,7 @@ def _request(
         playbook=content.VERIFY if is_proof else content.SITE,
         hosts=tuple(hosts),
         roles=PROVED if is_proof else CHANGED,
-        extra_vars={BRANCH: branch, CONSENT: True, NEWEST: True, **(settings or {})},
+        extra_vars={BRANCH: branch, CONSENT: True, **(settings or {})},
         arguments=("upgrade", "driver", "--to", branch, "-i", name),
     )
 
