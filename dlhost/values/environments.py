@@ -15,7 +15,7 @@ PLATFORMS = {"x86_64": "linux-64", "aarch64": "linux-aarch64"}
 # What a directory is called after.
 DIGEST = re.compile(r"[0-9a-f]{12}")
 # What uv has a name for; an older wheel runs on a newer glibc, so the next lower one is taken.
-MANYLINUX = range(28, 41)
+MANYLINUX = (28, *range(31, 41))
 
 
 @dataclass(frozen=True, slots=True)

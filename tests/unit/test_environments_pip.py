@@ -10,6 +10,8 @@ import pytest
 
 from dlhost.adapters.pip_resolver import Question, distributions, resolve
 from dlhost.errors import DlhostError, RefusedError
+from dlhost.values.environments import target
+from tests.unit.conda_world import look
 from tests.unit.python_environments import NO_INDEX, Wheel, plugin, serve
 from tests.unit.test_conda_lock import package
 
@@ -100,6 +102,12 @@ def test_a_wheel_for_another_glibc_is_not_taken(wheels: dict[str, Any], tmp_path
     old.rename(old.with_name("beta-2.0-cp312-cp312-manylinux_2_39_x86_64.whl"))
     assert pins(resolve(question("beta", options=wheels))) == {"beta": "1.0"}
     assert pins(resolve(question("beta", options=wheels, platform="x86_64-manylinux_2_40"))) == {"beta": "2.0"}
+
+
+@pytest.mark.parametrize("glibc", ["2.17", "2.27", "2.28", "2.29", "2.30", "2.31", "2.36", "2.41", "2.50"])
+def test_every_glibc_comes_to_a_platform_that_uv_knows(wheels: dict[str, Any], glibc: str) -> None:
+    platform = target("lab", [look(glibc=glibc)], "").python_platform
+    assert pins(resolve(question("beta", options=wheels, platform=platform))) == {"beta": "2.0"}
 
 
 def test_an_index_that_does_not_answer_is_no_fault_of_the_inventory(monkeypatch: pytest.MonkeyPatch) -> None:
