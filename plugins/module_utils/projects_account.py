@@ -24,6 +24,8 @@ SILENT = {
     "GIT_HTTP_LOW_SPEED_LIMIT": "1000",
     "GIT_HTTP_LOW_SPEED_TIME": "60",
 }
+# The same for ssh, which would wait for ever on a server that takes the connection and says nothing.
+SSH_ENDS = "-o BatchMode=yes -o ConnectTimeout=30 -o ServerAliveInterval=15 -o ServerAliveCountMax=4"
 CLOSED = re.compile(r"could not read Username|Authentication failed|Permission denied|Host key verification|not found")
 
 
@@ -55,7 +57,7 @@ def bring(identity: dict[str, str], repositories: list[dict], fetch: bool) -> li
             if there["missing"]:
                 _clone(each)
             elif fetch:
-                _git("-C", each["path"], "fetch", "--quiet")
+                _git("-C", each["path"], "fetch", "--quiet", **_ssh("-C", each["path"]))
         except (_GitError, OSError) as error:
             failures.append(f"{each['path']} cannot be {'cloned' if there['missing'] else 'fetched'}: {_why(error)}")
     return failures
@@ -118,10 +120,19 @@ def _clone(repository: dict) -> None:
     options += ["--recurse-submodules"] if repository["submodules"] else []
     options += ["--shallow-submodules"] if repository["submodules"] and repository["depth"] else []
     try:
-        _git("clone", "--quiet", *options, "--", repository["url"], str(staged))
+        _git("clone", "--quiet", *options, "--", repository["url"], str(staged), **_ssh())
         staged.rename(path)
     finally:
         shutil.rmtree(staged, ignore_errors=True)
+
+
+def _ssh(*where: str) -> dict[str, str]:
+    """The user's own ssh command, or git's, so that it ends by itself."""
+    try:
+        own = _git(*where, "config", "--get", "core.sshCommand").rstrip("\n")
+    except _GitError:
+        own = ""
+    return {"GIT_SSH_COMMAND": f"{own or 'ssh'} {SSH_ENDS}"}
 
 
 def _git(*arguments: str, **variables: str) -> str:

@@ -214,6 +214,23 @@ def test_a_private_repository_is_the_users_to_clone(home: Home) -> None:
     )
 
 
+def test_the_users_own_ssh_asks_nobody_and_waits_for_no_silent_server(home: Home) -> None:
+    write(home, "", "ssh", f'#!/bin/sh\necho "$@" > {home.path}/told\nexit 1\n')
+    (home.path / "ssh").chmod(0o755)
+    home.git("config", "--global", "core.sshCommand", f"{home.path}/ssh -i her-key")
+    course = home.repository()
+    home.bring(course)
+    home.git("remote", "set-url", "origin", "git@h:x", at="course")
+    home.git("config", "core.sshCommand", f"{home.path}/ssh -i course-key", at="course")
+
+    asked = (home.repository("private", url="git@h:x"), False, "her"), (course, True, "course")
+    for repository, fetch, key in asked:
+        assert len(home.bring(repository, fetch=fetch)) == 1
+        told = (home.path / "told").read_text()
+        assert told.startswith(f"-i {key}-key -o BatchMode=yes -o ConnectTimeout="), told
+        assert "ServerAliveInterval=" in told
+
+
 def test_a_configuration_that_git_cannot_read_is_said(home: Home) -> None:
     write(home, "", ".gitconfig", "[user\n")
 
