@@ -64,20 +64,23 @@ def resolve(question: Question) -> str:
         command += [f"--python-platform={question.platform}", "--only-binary=:all:"]
         # As pip does: of all indexes the best version, so that one more of them adds and hides nothing.
         command += ["--index-strategy=unsafe-best-match"]
+        # As on the host: no settings of uv's own, whoever wrote them, and the authorities that the machine trusts.
+        command += ["--no-config", "--system-certs"]
         # The one option of these that uv has no variable for.
         command += ["--no-index"] if question.options.get("no_index") else []
         command += [f"--no-emit-package={name}" for name, _ in stubs]
         command += ["--constraints=constraints.txt", "--output-file=lock.txt", "requirements.in"]
         # An index's address may hold a password, and everybody sees a command line.
         ways = module_util("conda_pip").variables(question.options, question.index)
+        # A file that this names is read all the same.
+        inherited = {name: value for name, value in os.environ.items() if name != "UV_CONFIG_FILE"}
         # First with all that is locked as it is, then with what uv keeps of it, which reads its own output for that; at
         # once that would lose a version of which the first of two indexes lacks the fitting wheel.
         for kept, before in [(_pins(question), ""), ([], question.preferred)] if question.preferred else [([], "")]:
             (place / "constraints.txt").write_text("\n".join([*constraints, *kept, ""]), encoding="utf-8")
             output.write_text(before, encoding="utf-8")
-            # Its own directory, so that no project's pyproject.toml has a word in it.
             ran = subprocess.run(
-                command, cwd=place, env={**os.environ, **ways}, capture_output=True, text=True, check=False
+                command, cwd=place, env={**inherited, **ways}, capture_output=True, text=True, check=False
             )
             if ran.returncode == 0:
                 return output.read_text(encoding="utf-8")

@@ -110,6 +110,20 @@ def test_every_glibc_comes_to_a_platform_that_uv_knows(wheels: dict[str, Any], g
     assert pins(resolve(question("beta", options=wheels, platform=platform))) == {"beta": "2.0"}
 
 
+@pytest.mark.parametrize("place", ["config/uv/uv.toml", "uv.toml", "named.toml"])
+def test_uv_s_own_settings_have_no_say(
+    wheels: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    # A user's, one that anybody may have left beside where the question is written, and one that a variable names.
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    if place == "named.toml":
+        monkeypatch.setenv("UV_CONFIG_FILE", str(tmp_path / place))
+    (tmp_path / "config" / "uv").mkdir(parents=True)
+    (tmp_path / place).write_text('[pip]\nresolution = "lowest"\n')
+    assert pins(resolve(question("alpha", options=wheels)))["alpha"] == "2.0"
+
+
 def test_an_index_that_does_not_answer_is_no_fault_of_the_inventory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("UV_HTTP_RETRIES", "0")
     with pytest.raises(DlhostError, match="the package index cannot be read") as error:
