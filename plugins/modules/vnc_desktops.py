@@ -54,6 +54,12 @@ options:
         description: Where it is kept.
         type: path
         required: true
+  services_file:
+    description:
+      - The list of the desktops for C(dlhost tunnel), each at the port where it is. That of a desktop which goes on at
+        an old display is renewed by the desktop's own next start.
+    type: path
+    required: true
   restart:
     description: With V(force), desktops are restarted and ended although they run.
     type: str
@@ -89,6 +95,7 @@ EXAMPLES = r"""
         settings_file: /etc/dlhost/vnc/ada/settings
         password: "{{ vnc_password }}"
         password_file: /etc/dlhost/vnc/ada/password
+    services_file: /etc/dlhost/services.d/vnc.json
 """
 
 RETURN = r"""
@@ -126,6 +133,7 @@ due:
 """
 
 import dataclasses
+import json
 import os
 import re
 from collections.abc import Collection
@@ -251,6 +259,7 @@ def main() -> None:
                     "password_file": {**path, "no_log": False},
                 },
             },
+            "services_file": path,
             "restart": {"type": "str", "choices": ["deferred", "force"], "default": "deferred"},
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
         },
@@ -343,14 +352,17 @@ def make_plan(request: dict) -> Plan:
         busy = ", ".join(f"{name} ({'; '.join(found)})" for name, found in sorted(work.items()))
         raise RefusedError(f"{busy} would be cut off. Wait for the end, or set vnc_restart to force {AGAIN}")
 
+    misplaced = {each.unit: found for each in desktops if (found := misplacements(each, units[each.unit], listeners))}
+    staying = {} if forced else {name: place for name in misplaced if (place := place_of(units[name], listeners))}
     own = [] if absent else [owned_files.OwnedFile.from_argument(file) for file in request["files"]]
     own += [file for each in desktops for file in (each.settings, each.password)]
+    if not absent:
+        own.append(list_of_services(Path(request["services_file"]), desktops, staying))
     # The files of a desktop that goes on stay as long.
     own += [file for name in work for file in files_of(name, request["role"], {file.path for file in own})]
     owned = owned_files.plan(request["role"], own, request["packages"], absent)
     sources = {each.unit: sources_of(each, request) for each in desktops}
     rewritten = {file.path for file in owned.write if owned_files.find(file.path).content != file.content}
-    misplaced = {each.unit: found for each in desktops if (found := misplacements(each, units[each.unit], listeners))}
     outdated = [name for name in names if name in misplaced or is_outdated(units[name], sources[name], rewritten)]
     if not forced:
         for name in outdated:
@@ -373,9 +385,27 @@ def make_plan(request: dict) -> Plan:
 
 def sources_of(each: Desktop, request: dict) -> set[Path]:
     """What a desktop that is older than it has to be restarted for. A password is read at every login."""
-    shared = {Path(file["path"]) for file in request["files"]}
-    # The list of services is for the wrapper.
-    return {each.settings.path, *(path for path in shared if path.suffix != ".json")}
+    return {each.settings.path, *(Path(file["path"]) for file in request["files"])}
+
+
+def list_of_services(path: Path, desktops: list[Desktop], staying: dict[str, int]) -> owned_files.OwnedFile:
+    """The list for the wrapper; these units stay at these ports, where nobody else's desktop is to be looked for."""
+    places = {each.user.name: staying.get(each.unit, each.port) for each in desktops}
+    others = {user for user, port in places.items() if port in staying.values() and unit_of_user(user) not in staying}
+    # The script that starts a desktop knows this form: one a line, the port behind the user.
+    rows = ",\n".join(
+        json.dumps({"name": "vnc", "user": user, "port": port, "path": "/", "scheme": "vnc"})
+        for user, port in places.items()
+        if user not in others
+    )
+    text = f'{{"schema_version": 1, "services": [\n{rows}\n]}}\n'
+    return owned_files.OwnedFile(path, text.encode())
+
+
+def place_of(unit: Unit, listeners: list[Listener]) -> int:
+    """The port that a running desktop has; 0 where it listens nowhere."""
+    ports = {listener.port for listener in listeners if is_of(listener, unit)}
+    return min(ports.intersection(range(FIRST_PORT, FIRST_PORT + 100)), default=0)
 
 
 def refuse_taken_displays(desktops: list[Desktop], units: dict[str, Unit], listeners: list[Listener]) -> None:

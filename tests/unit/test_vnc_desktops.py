@@ -8,6 +8,7 @@ import importlib
 import os
 import pwd
 import subprocess
+import sys
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,6 +17,7 @@ from typing import Any
 import pytest
 
 from dlhost.adapters.ansible_env import collections_path
+from dlhost.values.services import offer_from
 from tests.unit.systemd_double import SystemdDouble, user_of
 
 PLUGINS = "ansible_collections.dlhost.host.plugins"
@@ -47,7 +49,7 @@ class Host(SystemdDouble):
         monkeypatch.setattr(owned, "MANIFEST", path / "managed.json")
         monkeypatch.setattr(owned, "manifest_file", lambda roles: mine(manifest_file(roles)))
         monkeypatch.setattr(owned.OwnedFile, "from_argument", lambda argument: mine(from_argument(argument)))
-        make_desktop = self.module.make_desktop
+        make_desktop, list_of_services = self.module.make_desktop, self.module.list_of_services
 
         def desktop(request: dict[str, Any]) -> Any:
             made = make_desktop(request)
@@ -59,6 +61,7 @@ class Host(SystemdDouble):
             "PROC": path / "proc",
             "account": lambda user, _variable: account(user, os.getuid(), os.getgid(), MY_GROUP, "/"),
             "make_desktop": desktop,
+            "list_of_services": lambda *given: mine(list_of_services(*given)),
             "refusal_of_login": lambda user: self.no_login.get(user, ""),
             "find_instances": self.find_instances,
             "find_units": self.find_units,
@@ -84,11 +87,10 @@ class Host(SystemdDouble):
 
     def request(self, **more: Any) -> dict[str, Any]:
         unit = {"path": str(self.path / "units" / "dlhost-vnc@.service"), "content": "[Unit]\n"}
-        services = {"path": str(self.path / "services.json"), "content": f"{self.displays}"}
         terms = {"mode": "0644", "owner": "", "group": "", "validate": "", "sensitive": False}
         return {
             "role": "vnc",
-            "files": [{**file, **terms} for file in (unit, services)],
+            "files": [{**unit, **terms}],
             "packages": [],
             "desktops": [
                 {
@@ -101,10 +103,17 @@ class Host(SystemdDouble):
                 }
                 for user, display in self.displays.items()
             ],
+            "services_file": str(self.path / "services.json"),
             "restart": "deferred",
             "state": "present",
             **more,
         }
+
+    def listed(self) -> dict[str, int]:
+        """User to port, as the wrapper reads it."""
+        services = offer_from({"vnc.json": (self.path / "services.json").read_text()}).services
+        assert {(service.name, service.path, service.scheme) for service in services} == {("vnc", "/", "vnc")}
+        return {service.user: service.port for service in services}
 
     def file(self, user: str, name: str) -> Path:
         return self.path / "etc" / user / name
@@ -233,8 +242,11 @@ def test_a_desktop_that_listens_elsewhere_is_put_off_as_well(host: Host) -> None
         assert f"{unit} {where}" in again["unit_problems"]
         assert f"{unit} (its user has not logged out; until then it {where})" in again["dlhost_action_needed"]
     assert host.foresee()["changed"]
+    # The tunnel leads to where it is.
+    assert host.listed() == {"ada": 5901, "grace": 5902}
     host.strangers.clear()
     host.apply(restart="force")
+    assert host.listed() == {"ada": 5905, "grace": 5902}
     assert host.commands == [f"stop {ADA} {GRACE}", f"start {ADA} {GRACE}"]
     assert not host.foresee()["due"]
 
@@ -280,8 +292,43 @@ def test_desktops_change_places_when_both_may_end(host: Host) -> None:
     assert host.commands == []
     assert f"{ADA} (display 2 is still held by another desktop)" in result["dlhost_action_needed"]
     assert not host.apply()["changed"]
+    # At ada's port is another's desktop.
+    assert host.listed() == {"grace": 5902}
     host.apply(restart="force")
     assert host.commands == [f"stop {GRACE}", f"start {ADA} {GRACE}"]
+    assert host.listed() == {"ada": 5902, "grace": 5901}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the script is for hosts")
+@pytest.mark.parametrize(("taken", "port"), [("X6", 5905), ("X5", 5901)])
+def test_a_desktop_lists_itself_where_it_starts(fresh: Host, taken: str, port: int) -> None:
+    fresh.displays = {"a.da": 1, "axda": 2}
+    fresh.apply()
+    # As it was meanwhile written, for the desktop's next start.
+    script = (Path(__file__).parents[2] / "roles/vnc/files/desktop").read_text()
+    for there, here in {
+        "/etc/dlhost/services.d/vnc.json": fresh.path / "services.json",
+        "/etc/dlhost/vnc ": f"{fresh.path} ",
+        "/proc/net/unix": fresh.path / "proc/net/unix",
+        'rm -f "/tmp/': f'rm -f "{fresh.path}/',
+    }.items():
+        assert there in script
+        script = script.replace(there, str(here))
+    fresh.sockets(f"0: 2 0 10000 1 01 7 /tmp/.X11-unix/{taken}\n")
+
+    def start() -> None:
+        settings = {"PATH": os.environ["PATH"], "USER": "a.da", "NUMBER": "5"}
+        subprocess.run(["sh", "-c", script, "desktop", "clean"], env=settings, check=True)
+
+    start()
+    start()
+    assert fresh.listed() == {"a.da": port, "axda": 5902}
+    # As the next run would have it, when the desktop listens there.
+    fresh.displays["a.da"] = port - 5900
+    fresh.ports = {port: "dlhost-vnc@a.da.service", 5902: "dlhost-vnc@axda.service"}
+    assert str(fresh.path / "services.json") not in fresh.foresee()["changed_paths"]
+    (fresh.path / "services.json").unlink()
+    start()
 
 
 def test_a_desktop_that_nobody_asks_for_goes_when_nothing_runs_in_it(host: Host) -> None:
