@@ -23,6 +23,9 @@ def bench_command(
     plot: Annotated[
         Path | None, typer.Option("--plot", help="Draw the figures into an SVG file.", metavar="FILE")
     ] = None,
+    beside: Annotated[
+        bool, typer.Option("--yes", "-y", help="Compute although other programs use the GPUs, which it may disturb.")
+    ] = False,
     json: options.Json = False,
 ) -> None:
     """Compare a host's GPUs with its processor: matrix product, convolution, and the stylisation of a picture.
@@ -38,7 +41,7 @@ def bench_command(
     if plot and (plot.suffix != PLOT or not plot.parent.is_dir()):
         raise UsageError(f"--plot {plot}: name a file that ends in {PLOT}, in a directory that is there.")
     outside = bench.Outside(tell=_say, ask=None if json else options.ask_secret())
-    found = bench.bench(bench.Request(inventory, host, environment, size, repeat), outside)
+    found = bench.bench(bench.Request(inventory, host, environment, size, repeat, beside), outside)
     code = bench.exit_code(found)
     if json:
         options.print_json(document(found, code))

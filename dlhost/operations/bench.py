@@ -25,6 +25,7 @@ from dlhost.values.bench import (
     Environment,
     Machine,
     Row,
+    in_use,
     rows,
     warnings,
     with_before,
@@ -56,13 +57,17 @@ class Outside:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What a user asks for; `host` may be empty where the inventory has one, `environment` for all of them."""
+    """What a user asks for; `host` may be empty where the inventory has one, `environment` for all of them.
+
+    `beside`: also beside programs that use the GPUs, whose memory then may not suffice.
+    """
 
     inventory: str
     host: str
     environment: str
     size: str
     repeat: int
+    beside: bool
 
 
 def bench(request: Request, outside: Outside) -> Bench:
@@ -103,6 +108,11 @@ def _measured(request: Request, location: Location, host: Host, sockets: Path, o
     if status.driver_hangs:
         # Whoever starts to compute now would wait for it for ever.
         raise RefusedError(f"{host.name}: {NO_ANSWER}.")
+    if status.processes and not request.beside:
+        raise RefusedError(
+            f"{host.name}: {'; '.join(in_use(status))}. It could run out of memory; "
+            "run again when that has ended, or with --yes."
+        )
     machine = _machine(request, host, sockets, outside)
     found = Bench(
         inventory=location.name,

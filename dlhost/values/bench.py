@@ -262,17 +262,21 @@ def _timing(seconds: Iterable[Any]) -> Timing:
 
 def warnings(status: Status) -> Iterator[str]:
     """What else the host is doing, which makes the figures worse than they could be."""
+    yield from in_use(status)
+    used = {process.gpu for process in status.processes}
     for gpu in status.gpus:
-        users = [process for process in status.processes if process.gpu == gpu.index]
-        if users:
-            yield f"GPU {gpu.index} {gpu.name} is in use by {', '.join(map(_user, users))}"
-        elif (gpu.load_percent or 0) >= BUSY_PERCENT:
+        if gpu.index not in used and (gpu.load_percent or 0) >= BUSY_PERCENT:
             yield f"GPU {gpu.index} {gpu.name} is {gpu.load_percent:.0f} % busy"
-    elsewhere = [process for process in status.processes if process.gpu is None]
-    if elsewhere:
-        yield f"A GPU is in use by {', '.join(map(_user, elsewhere))}"
     if (status.busy_percent or 0) >= BUSY_PERCENT:
         yield f"The processors are {status.busy_percent:.0f} % busy"
+
+
+def in_use(status: Status) -> Iterator[str]:
+    """Whose programs are on which GPU."""
+    names: dict[int | None, str] = {gpu.index: f"GPU {gpu.index} {gpu.name}" for gpu in status.gpus}
+    for index in dict.fromkeys(process.gpu for process in status.processes):
+        users = [process for process in status.processes if process.gpu == index]
+        yield f"{names.get(index, 'A GPU')} is in use by {', '.join(map(_user, users))}"
 
 
 def _user(process: Process) -> str:

@@ -303,9 +303,11 @@ def test_a_busy_host_is_warned_about(rig: Rig) -> None:
     rig.has("torch")
     smi.install(rig.programs, smi.program(f"{smi.RTX_4090}\n", smi.APPS))
 
-    result = rig()
+    refused, result = rig(), rig("--yes")
 
     users = "python, with a comma (root, pid 1), unknown (unknown, pid 999999999)"
+    assert refused.exit_code == 5
+    assert f"in use by {users}. It could run out of memory; run again when that has ended" in refused.stderr
     assert f"GPU 0 NVIDIA GeForce RTX 4090 is in use by {users}" in result.stdout
     assert f"GPU 0 NVIDIA GeForce RTX 4090 is in use by {users}." in result.stderr
 
@@ -315,8 +317,8 @@ def test_what_makes_figures_worse() -> None:
 
     assert list(warnings(Status("rig", busy_percent=4, gpus=(replace(gpu, load_percent=0),)))) == []
     assert list(warnings(Status("rig", busy_percent=63, gpus=(gpu,), processes=(Process(None, 7, "", "x", 1),)))) == [
-        "GPU 0 Card is 30 % busy",
         "A GPU is in use by x (unknown, pid 7)",
+        "GPU 0 Card is 30 % busy",
         "The processors are 63 % busy",
     ]
 
