@@ -304,6 +304,9 @@ def _last_words(unit: str) -> str:
 
 
 def _unit_in(groups: str) -> str:
-    """The service or scope that a control group, or a line of /proc/PID/cgroup, names."""
-    found = re.search(r"(?m)/([^/\n]+\.(?:service|scope))(?:/[^\n]*)?$", groups)
-    return found[1] if found else ""
+    """The service or scope that a control group, or a line of /proc/PID/cgroup, names.
+
+    The groups of a container may begin with those that it is in itself, and a service may have groups within.
+    """
+    units = re.findall(r"/([^/\n]+\.(?:service|scope))(?![^/\n])", groups)
+    return next((unit for unit in units if re.match(r"dlhost-|session-", unit)), next(iter(units), ""))

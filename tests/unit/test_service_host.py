@@ -124,3 +124,22 @@ def test_a_socket_of_a_login_is_its_units(host: Any) -> None:
     assert host.is_of(listeners[9123], unit)
     assert host.is_of(listeners[8888], unit)
     assert not host.is_of(listeners[7000], host.find_units(["any"])["dlhost-jupyter@grace.service"])
+
+
+@pytest.mark.parametrize(
+    ("group", "unit"),
+    [
+        (f"/system.slice/{UNIT}", UNIT),
+        (f"/system.slice/docker-0f1b.scope/system.slice/{UNIT}", UNIT),
+        (f"/docker-0f1b.scope/{UNIT}/kernel.scope", UNIT),
+        ("/user.slice/user-1.slice/user@1.service/app.slice/shell.scope", "user@1.service"),
+        ("/user.slice/user-1.slice/session-3.scope", "session-3.scope"),
+        ("/docker-0f1b.scope/user.slice/session-3.scope", "session-3.scope"),
+        ("/user.slice", ""),
+    ],
+)
+def test_a_service_is_known_in_any_group(host: Any, group: str, unit: str) -> None:
+    """A container without a namespace for its groups is in a scope, and so are its services."""
+    (host.PROC / "7").mkdir()
+    (host.PROC / "7/cgroup").write_text(f"12:cpu:/docker/x.y\n0::{group}\n")
+    assert host.unit_of(7) == unit
