@@ -11,7 +11,7 @@ import stat
 import subprocess
 from pathlib import Path
 
-from ansible_collections.dlhost.host.plugins.module_utils import conda_inside, conda_pip
+from ansible_collections.dlhost.host.plugins.module_utils import conda_inside, conda_pip, conda_trust
 from ansible_collections.dlhost.host.plugins.module_utils import python_environment_record as record
 from ansible_collections.dlhost.host.plugins.module_utils.conda_trouble import explain
 from ansible_collections.dlhost.host.plugins.module_utils.python_environment_trouble import PythonEnvironmentError
@@ -48,35 +48,48 @@ class Workshop:
         return self.packages / "pip"
 
 
-def build(directory: Path, lock: dict, workshop: Workshop, distrust: bool, held: int) -> None:
+def build(directory: Path, lock: dict, workshop: Workshop, held: int) -> None:
     """Make the environment of a lock, with a record of its files; `held` is kept open by whoever works on it.
 
-    With distrust, uv's part of what was fetched goes first: its files are, on disk, those of the environments, and uv
-    does not check them as rattler does.
+    What was fetched goes first where an environment shows that somebody changed it.
 
     Raises:
         PythonEnvironmentError: It could not be made; nothing is left of it.
     """
+    if conda_trust.is_touched(directory.parent):
+        shutil.rmtree(workshop.packages, ignore_errors=True)
+    kept = workshop.wheels.exists()
     try:
-        directory.mkdir(parents=True)  # Never into one that is there: somebody may work in it.
-        _link(directory, lock, workshop, held)
-        for said in (directory / META).glob("*.json"):
-            # rattler leaves them to root alone, and users' conda lists from them.
-            said.chmod(0o644)
-        # Where there is no Python there are no distributions, and another directory is watched anyway.
-        site = directory / (lock["python"] or META)
-        if distrust:
-            shutil.rmtree(workshop.wheels, ignore_errors=True)
-        if lock["pip"].strip():
-            _install_wheels(directory, lock, workshop, held)
-        if lock["python"]:
-            # Python brings its own bytecode. What does not compile is for other Pythons, and nobody imports it here.
-            compiler = [str(directory / "bin" / "python"), "-I", "-m", "compileall", "-qq", "-j0", str(site)]
-            _run(compiler, "", {}, held)
-        record.write(directory, lock["digest"], MADE_WITH, site, lock["holds"], [directory / META])
+        made = _make(directory, lock, workshop, held)
+        site = directory / made["site_packages"]
+        # What is not as listed although it has just come is the wheel's own mistake.
+        if kept and conda_trust.is_other_than_listed(directory, site, made["files"]):
+            shutil.rmtree(directory)
+            shutil.rmtree(workshop.wheels)
+            made = _make(directory, lock, workshop, held)
+        record.write(directory, made)
     except BaseException:
         shutil.rmtree(directory, ignore_errors=True)
         raise
+
+
+def _make(directory: Path, lock: dict, workshop: Workshop, held: int) -> dict:
+    """The environment without its record, which is returned."""
+    directory.mkdir(parents=True)  # Never into one that is there: somebody may work in it.
+    _link(directory, lock, workshop, held)
+    for said in (directory / META).glob("*.json"):
+        # rattler leaves them to root alone, and users' conda lists from them.
+        said.chmod(0o644)
+    # Where there is no Python there are no distributions, and another directory is watched anyway.
+    site = directory / (lock["python"] or META)
+    if lock["pip"].strip():
+        _install_wheels(directory, lock, workshop, held)
+    if lock["python"]:
+        # Python brings its own bytecode. What does not compile is for other Pythons, and nobody imports it here.
+        compiler = [str(directory / "bin" / "python"), "-I", "-m", "compileall", "-qq", "-j0", str(site)]
+        _run(compiler, "", {}, held)
+    conda_trust.tidy(directory)
+    return record.take(directory, lock["digest"], MADE_WITH, site, lock["holds"], [directory / META])
 
 
 def _link(directory: Path, lock: dict, workshop: Workshop, held: int) -> None:

@@ -48,7 +48,8 @@ class Environment:
             build(plan.directory, self.interpreter, self._applying, options, downloads, lock)
             distributions = {pin.name: pin.version for pin in self._applying}
             site = site_packages(plan.directory, self.interpreter)
-            record.write(plan.directory, plan.digest, self.interpreter.identity, site, distributions)
+            made = record.take(plan.directory, plan.digest, self.interpreter.identity, site, distributions)
+            record.write(plan.directory, made)
         except BaseException as error:
             shutil.rmtree(plan.directory, ignore_errors=True)
             if isinstance(error, Exception) and not isinstance(error, UnreachableError):

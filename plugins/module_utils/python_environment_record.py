@@ -14,6 +14,7 @@ RECORD = "dlhost-environment.json"
 SCHEMA_VERSION = 1
 BLOCK = 1 << 20
 CHANGED = "content changed"
+RIGHTS = "mode or owner changed"
 
 
 def read(directory: Path) -> dict:
@@ -25,19 +26,19 @@ def read(directory: Path) -> dict:
         return {}
 
 
-def write(
+def take(
     directory: Path,
     digest: str,
     python: str,
     site_packages: Path,
     distributions: dict[str, str],
     closed: Sequence[Path] = (),
-) -> None:
-    """Record every file as it is now; an environment that has a record is a complete one.
+) -> dict:
+    """A record of every file as it is now.
 
     What comes to site_packages or to a closed directory later is a damage.
     """
-    record = {
+    return {
         "schema_version": SCHEMA_VERSION,
         "digest": digest,
         "python": python,
@@ -47,6 +48,10 @@ def write(
         "owner": [os.geteuid(), os.getegid()],
         "files": dict(_files(directory)),
     }
+
+
+def write(directory: Path, record: dict) -> None:
+    """Keep the record in the environment, which with it is a complete one."""
     # A record that outlives a power cut must not speak of files that did not.
     os.sync()
     temporary = directory / f".{RECORD}"
@@ -75,6 +80,16 @@ def damages(directory: Path, record: dict, thorough: bool) -> list[str]:
             found.append(f"{_named(directory, site, name)}: {damage}")
     strange = sorted({f"{place}/{name}" for place in closed for name in _names(directory / place)} - recorded)
     return [*(f"{_named(directory, site, name)}: not of the lock" for name in strange), *found]
+
+
+def is_shared_damaged(directory: Path, record: dict) -> bool:
+    """Whether a file that has another name too, such as one in a cache, has other content, mode or owner by now."""
+    files = {f"{directory}/{name}": entry for name, entry in record["files"].items() if stat.S_ISREG(entry[0])}
+    return any(
+        _damage(path, entry, tuple(record["owner"]), thorough=False) in {CHANGED, RIGHTS}
+        and os.lstat(path).st_nlink > 1
+        for path, entry in files.items()
+    )
 
 
 def _named(directory: Path, site: str, path: str) -> str:
@@ -107,7 +122,7 @@ def _damage(path: str, entry: list, owner: tuple[int, ...], thorough: bool) -> s
     except OSError:
         return "missing"
     if seen.st_mode != mode or (seen.st_uid, seen.st_gid) != owner:
-        return "mode or owner changed"
+        return RIGHTS
     if stat.S_ISDIR(mode) or (seen.st_size == size and seen.st_mtime_ns == mtime_ns and not thorough):
         return ""
     # A file may have been touched, or restored from a backup.

@@ -146,7 +146,6 @@ from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.dlhost.host.plugins.module_utils import conda_build, environment_link, python_lock
-from ansible_collections.dlhost.host.plugins.module_utils import python_environment_record as record
 from ansible_collections.dlhost.host.plugins.module_utils.python_environment import Environment
 from ansible_collections.dlhost.host.plugins.module_utils.python_environment_build import find_interpreter
 from ansible_collections.dlhost.host.plugins.module_utils.python_environment_trouble import PythonEnvironmentError
@@ -319,10 +318,7 @@ def _keep(path: Path, environment: dict, request: dict, check: bool, held: int) 
         prefix / "installer", prefix / "packages", request["mirrors"], request["pip_options"]
     )
     if not check:
-        distrust = any(reason.endswith(record.CHANGED) for reason in plan.reasons)
-        environment_link.carry_out(
-            plan, lambda: conda_build.build(plan.directory, environment, workshop, distrust, held)
-        )
+        environment_link.carry_out(plan, lambda: conda_build.build(plan.directory, environment, workshop, held))
     result = plan.result()
     return {"directory": plan.directory, "reasons": result["reasons"], "diff": result["diff"]}
 

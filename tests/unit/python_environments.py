@@ -9,6 +9,7 @@ import os
 import sys
 import threading
 import zipfile
+from base64 import urlsafe_b64encode
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -31,6 +32,8 @@ class Wheel:
     name: str
     version: str
     requires: tuple[str, ...] = ()
+    listed_right: bool = True
+    """Whether its list of files has their checksums, and not others."""
 
     @property
     def file(self) -> str:
@@ -47,7 +50,10 @@ class Wheel:
             f"{info}/WHEEL": "Wheel-Version: 1.0\nGenerator: tests\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
             f"{info}/entry_points.txt": f"[console_scripts]\n{self.name} = {self.name}:main\n",
         }
-        files[f"{info}/RECORD"] = "".join(f"{name},,\n" for name in [*files, f"{info}/RECORD"])
+        wrong = "" if self.listed_right else "wrong"
+        hashes = {name: hashlib.sha256(f"{text}{wrong}".encode()).digest() for name, text in files.items()}
+        listed = [f"{name},sha256={urlsafe_b64encode(it).decode().rstrip('=')},\n" for name, it in hashes.items()]
+        files[f"{info}/RECORD"] = "".join([*listed, f"{info}/RECORD,,\n"])
         archive = BytesIO()
         with zipfile.ZipFile(archive, "w") as wheel:
             for name, text in files.items():

@@ -28,7 +28,7 @@ from tests.unit.conda_host import (
     make,
     serve,
 )
-from tests.unit.python_environments import ALPHA, BETA, NO_INDEX, plugin
+from tests.unit.python_environments import ALPHA, BETA, NO_INDEX, Wheel, plugin
 from tests.unit.python_environments import serve as serve_index
 
 pytestmark = pytest.mark.skipif(
@@ -148,16 +148,84 @@ def test_wheels_come_back_after_they_were_not_kept(bare: Host) -> None:
             assert not list(bare.prefix.glob("packages/pip/archive-*/*"))
 
 
-def test_an_edited_file_of_a_wheel_is_not_taken_from_what_was_kept(bare: Host) -> None:
+@pytest.fixture
+def wheel(bare: Host) -> Iterator[Path]:
+    """A file of a wheel in environment work, where the index is there."""
     with serve_index(ALPHA) as index:
         bare.pip_options = {"index_url": index.url, "trusted_host": ["127.0.0.1"]}
-        work = bare.lock("work", "python", pip=ALPHA.pin())
-        bare.converge(work)
-        [edited] = bare.environment("work").glob("lib/python3*/site-packages/alpha/data.txt")
-        edited.write_text("edited\n")
-        damage = f"{edited.resolve()}: content changed"
-        assert bare.converge(work)["reasons"] == [damage]
-    assert edited.read_text().startswith("data\n")
+        bare.converge(bare.lock("work", "python", QUESTION, pip=ALPHA.pin()))
+        yield next(bare.environment("work").glob("lib/python3*/site-packages")) / "alpha" / "data.txt"
+
+
+def edit(path: Path) -> None:
+    """Damage that has to be looked for: neither size nor time tells."""
+    seen = path.stat()
+    path.write_text("edit\n" * (seen.st_size // 5))
+    os.utime(path, ns=(seen.st_atime_ns, seen.st_mtime_ns))
+
+
+def test_an_edited_file_of_a_wheel_is_not_taken_from_what_was_kept(bare: Host, wheel: Path) -> None:
+    wheel.write_text("edited\n")
+    work = bare.lock("work", "python", QUESTION, pip=ALPHA.pin())
+    damage = f"{wheel.resolve()}: content changed"
+    assert bare.converge(work)["reasons"] == [damage]
+    assert wheel.read_text().startswith("data\n")
+
+
+def test_neither_is_one_whose_edit_does_not_show(bare: Host, wheel: Path) -> None:
+    edit(wheel)
+    bare.converge(bare.lock("other", "python", pip=ALPHA.pin()))
+    [other] = bare.environment("other").glob("lib/python3*/site-packages/alpha/data.txt")
+    assert other.read_text().startswith("data\n")
+
+
+def test_neither_is_one_beneath_many_other_damages(bare: Host, wheel: Path) -> None:
+    site = wheel.parents[1]
+    for number in range(9):
+        (site / f"other-{number}.dist-info").mkdir()
+    wheel.chmod(0o600)
+    bare.converge(bare.lock("work", "python", QUESTION, pip=ALPHA.pin()))
+    assert wheel.stat().st_mode & 0o777 == 0o644
+
+
+def test_a_wheel_whose_list_is_wrong_is_fetched_once_more_at_most(bare: Host) -> None:
+    wrong = Wheel("alpha", "1.0", listed_right=False)
+    with serve_index(wrong) as index:
+        bare.pip_options = {"index_url": index.url, "trusted_host": ["127.0.0.1"]}
+        work, other = (bare.lock(name, "python", pip=wrong.pin()) for name in ("work", "other"))
+        for environments in ([work], [work, other]):
+            bare.converge(*environments)
+        assert not bare.converge(work, other, thorough=True)["changed"]
+        assert index.served.count(wrong.file) == 2
+
+
+@pytest.mark.parametrize("packages", [[QUESTION], [QUESTION, LIBRARY]], ids=["the same lock", "another lock"])
+def test_changed_rights_are_not_taken_from_what_was_kept(bare: Host, packages: list[str]) -> None:
+    bare.converge(bare.lock("work", QUESTION))
+    file = bare.environment("work") / "share" / "question.txt"
+    file.chmod(0o666)
+    work = bare.lock("work", *packages)
+    assert bare.converge(work)["changed"]
+    assert file.stat().st_mode & 0o777 == 0o644
+    assert not bare.converge(work, check=True)["changed"]
+
+
+def test_nobody_but_the_owner_writes_to_what_a_package_brings(bare: Host) -> None:
+    bare.converge(bare.lock("work", QUESTION))
+    # As packages have it that were built with another umask.
+    [kept] = bare.prefix.glob("packages/conda/question-*/share/question.txt")
+    kept.chmod(0o666)
+    shutil.rmtree(bare.environment("work").resolve())
+    bare.converge(bare.lock("work", QUESTION))
+    assert (bare.environment("work") / "share" / "question.txt").stat().st_mode & 0o777 == 0o644
+
+
+def test_a_deleted_file_is_no_reason_to_fetch_anything(bare: Host) -> None:
+    work = bare.lock("work", QUESTION, LIBRARY)
+    bare.converge(work)
+    (bare.environment("work") / "share" / "question.txt").unlink()
+    bare.channel.gone = True
+    assert bare.converge(work)["changed"]
 
 
 @pytest.mark.parametrize(
