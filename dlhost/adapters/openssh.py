@@ -24,12 +24,14 @@ CONNECT_TIMEOUT_S = 10
 # A probe is one short script; a host that takes longer hangs in a login shell or a name service.
 PROBE_TIMEOUT_S = 60
 AT_ONCE = 20
+# An ssh on this machine answers at once, unless it was stopped.
+MASTER_TIMEOUT_S = 5
 # Where nobody is asked: no password, no new host key, no endless wait.
 UNATTENDED = ("-o", "BatchMode=yes", "-o", f"ConnectTimeout={CONNECT_TIMEOUT_S}")
 # Only forwards, and no less than all that were asked for.
 FORWARDING = ("-N", "-o", "ExitOnForwardFailure=yes")
 # In the background, the one connection of its socket; it ends by itself within two minutes of the network.
-_LASTING = ("-f", "-M", "-o", "ServerAliveInterval=30", "-o", "ServerAliveCountMax=3")
+_LASTING = ("-f", "-o", "ServerAliveInterval=30", "-o", "ServerAliveCountMax=3")
 # What sshd, or a guard such as fail2ban, does to an address after failed logins, and full ones to everybody.
 TURNED_AWAY = "hangs up before a login, as sshd does for a while after failed ones from here. Try again in some minutes"
 NO_CLIENT = "OpenSSH's client is not installed here. Install it: sudo apt-get install openssh-client"
@@ -233,7 +235,9 @@ def forward_in_background(tunnel: Tunnel, connection: Connection, socket: Path, 
         UnreachableError: The host cannot be reached.
     """
     # A host's own ssh_args may keep connections open for as long as they are used, which a forward does not count as.
-    lasting = replace(connection, early_ssh_args=("-o", "ControlPersist=no", *connection.early_ssh_args))
+    # And -M beside their ControlMaster=yes would have a person asked before it ends.
+    ours = ("-o", "ControlPersist=no", "-o", "ControlMaster=yes")
+    lasting = replace(connection, early_ssh_args=(*ours, *connection.early_ssh_args))
     options = [*FORWARDING, *_LASTING, "-S", str(socket), "-E", str(log)]
     command = ssh_command(lasting, [*options, *(word for forward in tunnel.forwards for word in ("-L", forward))])
     try:
@@ -250,21 +254,30 @@ def forward_in_background(tunnel: Tunnel, connection: Connection, socket: Path, 
 
 
 def is_master(socket: Path) -> bool:
-    """Whether an ssh listens there."""
-    return socket.exists() and _captured(_to_master(socket, "check")).returncode == 0
+    """Whether an ssh listens there; one that was stopped, and does not answer, still does."""
+    return socket.exists() and _told_master(socket, "check") is not False
 
 
-def end_master(socket: Path) -> None:
-    """End the ssh that listens there, if any; it takes its socket away last, and its ports are free then."""
-    if socket.exists() and _captured(_to_master(socket, "exit")).returncode == 0:
-        end = time.monotonic() + CONNECT_TIMEOUT_S
+def end_master(socket: Path) -> bool:
+    """End the ssh that listens there; returns whether none does any more.
+
+    It takes its socket away last, and its ports are free then.
+    """
+    if socket.exists() and _told_master(socket, "exit"):
+        end = time.monotonic() + MASTER_TIMEOUT_S
         while socket.exists() and time.monotonic() < end:
             time.sleep(0.02)
+    return not is_master(socket)
 
 
-def _to_master(socket: Path, order: str) -> list[str]:
+def _told_master(socket: Path, order: str) -> bool | None:
+    """Whether the ssh that listens there did as it was told; None where it does not answer."""
     # No configuration has a say; a name is asked for and not used.
-    return ["ssh", "-F", "none", "-S", str(socket), "-O", order, "dlhost"]
+    command = ["ssh", "-F", "none", "-S", str(socket), "-O", order, "dlhost"]
+    try:
+        return _captured(command, timeout_s=MASTER_TIMEOUT_S).returncode == 0
+    except subprocess.TimeoutExpired:
+        return None
 
 
 def effective(connection: Connection | None) -> dict[str, list[str]]:

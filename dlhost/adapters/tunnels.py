@@ -10,7 +10,7 @@ from pathlib import Path
 
 from dlhost.adapters import openssh
 from dlhost.adapters.xdg import locked, state_directory, writing_state
-from dlhost.errors import RefusedError
+from dlhost.errors import DlhostError, RefusedError
 from dlhost.values.inventory import Connection
 from dlhost.values.tunnels import Tunnel
 
@@ -57,17 +57,28 @@ class Tunnels:
             self._end(tunnel.key)
             raise
 
-    def stop(self, tunnel: Tunnel) -> None:
-        """End it, with the connections through it."""
-        self._end(tunnel.key)
+    def stop(self, *tunnels: Tunnel) -> None:
+        """End them, with the connections through them.
+
+        Raises:
+            DlhostError: The ssh of one does not end; the others have.
+        """
+        left = [tunnel for tunnel in tunnels if not self._end(tunnel.key)]
+        if left:
+            names = "; ".join(tunnel.name for tunnel in left)
+            by_hand = "; ".join(f"pkill -KILL -f {self._socket(tunnel.key)}" for tunnel in left)
+            raise DlhostError(f"The tunnel to {names} does not end. End its ssh by hand: {by_hand}")
 
     def _socket(self, key: str) -> Path:
         return self._directory / key
 
-    def _end(self, key: str) -> None:
-        openssh.end_master(self._socket(key))
+    def _end(self, key: str) -> bool:
+        """Whether nothing of it is left: what an ssh that lives is known by stays."""
+        if not openssh.end_master(self._socket(key)):
+            return False
         for suffix in ("", ".log", ".json"):
             self._socket(key).with_suffix(suffix).unlink(missing_ok=True)
+        return True
 
 
 @contextmanager

@@ -57,7 +57,11 @@ def forwarding(inventory: str, host: str, forwards: Sequence[str], ask: Ask) -> 
 
 
 def stop(inventory: str, host: str, service: str, user: str, forwards: Sequence[str]) -> list[Tunnel]:
-    """End those of an inventory's tunnels that are meant: all where nothing narrows it. No host is asked."""
+    """End those of an inventory's tunnels that are meant: all where nothing narrows it. No host is asked.
+
+    Raises:
+        DlhostError: One does not end.
+    """
     key = inventory_source.find(inventory).key
     with tunnels.held() as held:
         meant = [
@@ -69,8 +73,7 @@ def stop(inventory: str, host: str, service: str, user: str, forwards: Sequence[
             and user in {"", tunnel.user}
             and (not forwards or tunnel.forwards == tuple(sorted(forwards)))
         ]
-        for tunnel in meant:
-            held.stop(tunnel)
+        held.stop(*meant)
     return meant
 
 

@@ -25,6 +25,10 @@ def main() -> int:
         commands.write(" ".join(sys.argv[1:]) + "\n")
     master = Path(value("-S"))
     if "-O" in sys.argv:
+        if (KEPT / "stopped").exists():
+            time.sleep(60)
+        if (KEPT / "asks").exists() and value("-O") == "exit":
+            return 255
         process, listens_at = map(int, master.read_text().split())
         if value("-O") == "exit":
             with suppress(ProcessLookupError):

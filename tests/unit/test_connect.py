@@ -99,7 +99,7 @@ def test_jupyter_is_at_the_tunnel_and_its_password_where_it_is_shown(
     assert home
     monkeypatch.setattr(services, "_password", lambda *_: "jupyter_password")
     monkeypatch.setattr(openssh, "is_master", lambda _socket: True)
-    monkeypatch.setattr(openssh, "end_master", lambda _socket: None)
+    monkeypatch.setattr(openssh, "end_master", lambda _socket: True)
     told = world("connect", "vscode", "-i", "rig").stdout
     assert "#   address   what `dlhost tunnel jupyter -i rig --background` prints\n" in told
     assert "#   password  dlhost secrets show jupyter_password -i rig\n" in told

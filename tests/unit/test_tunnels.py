@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import socket
+import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -78,8 +79,7 @@ def desk(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Itera
     monkeypatch.setattr(openssh, "offer", lambda _host, _sockets: desk.offer)
     yield desk
     with tunnels.held() as held:
-        for tunnel in held.living():
-            held.stop(tunnel)
+        held.stop(*held.living())
     shutil.rmtree(kept)
 
 
@@ -101,14 +101,18 @@ def test_a_service_has_one_tunnel_until_it_is_stopped(desk: Desk) -> None:
 
 
 def test_it_goes_to_the_loopback_of_the_host_on_a_connection_of_its_own(desk: Desk, rig: Path) -> None:
-    alpha = "{ansible_host: 192.0.2.1, ansible_become_password: not-for-argv, ansible_ssh_args: -o ControlPersist=9}"
+    arguments = "-o ControlPersist=9 -o ControlMaster=yes"
+    alpha = f"{{ansible_host: 192.0.2.1, ansible_become_password: not-for-argv, ansible_ssh_args: {arguments}}}"
     write(rig / "hosts.yml", f"all: {{hosts: {{alpha: {alpha}, beta: }}}}\n")
     port = desk.background("jupyter")
 
     (command,) = (line for line in desk.commands if " -f " in line)
     assert f"-L 127.0.0.1:{port}:127.0.0.1:{port} 192.0.2.1" in command
-    # ssh takes the first word on an option.
-    assert command.startswith("-o ControlPersist=no -o ControlPersist=9 ")
+    # As ssh itself takes it: the one connection of its socket, which neither lasts for others nor asks before it ends.
+    told = subprocess.run(
+        ["/usr/bin/ssh", "-F", "none", "-G", *command.split()], capture_output=True, text=True, check=True
+    )
+    assert {"controlpersist no", "controlmaster true"} <= set(told.stdout.splitlines())
     assert "ExitOnForwardFailure=yes" in command
     assert not any("not-for-argv" in line for line in desk.commands)
     assert not any("not-for-argv" in path.read_text() for path in desk.files)
@@ -140,6 +144,27 @@ def test_a_dead_one_is_forgotten_and_made_anew(desk: Desk) -> None:
     assert listens(port)
     assert desk.masters() != [master]
     assert len(desk.files) == 2
+
+
+@pytest.mark.parametrize("trouble", ["asks", "stopped"])
+def test_one_that_does_not_end_is_said_and_not_forgotten(
+    desk: Desk, trouble: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(openssh, "MASTER_TIMEOUT_S", 0.5)
+    port = desk.background("jupyter")
+    (desk.kept / trouble).touch()
+
+    socket_file = next(path for path in desk.files if not path.suffix)
+    assert desk("--stop", code=1) == (
+        "",
+        f"The tunnel to jupyter (ada) on alpha does not end. End its ssh by hand: pkill -KILL -f {socket_file}\n",
+    )
+    assert listens(port)
+    assert ", as before" in desk("jupyter", "--background")[1]
+    (desk.kept / trouble).unlink()
+    monkeypatch.setattr(openssh, "MASTER_TIMEOUT_S", 60)
+    assert desk("--stop")[0] == "Ended: jupyter (ada) on alpha.\n"
+    assert desk.files == []
 
 
 def test_a_service_that_moved_is_followed_at_the_same_address(desk: Desk) -> None:
