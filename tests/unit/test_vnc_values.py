@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from tests.unit.plays import results
 
 PASSWORD = "horse/battery"  # noqa: S105
 ADA = {"name": "ada"}
+# As it is, and as text from an extra variable or another template.
+OPTIONS = {"AcceptCutText": "True", "AlwaysShared": True, "CompareFB": "false"}
+OPTIONS |= {"FrameRate": "30", "SendCutText": False, "ZlibLevel": 9}
 VALUES: dict[str, tuple[dict[str, object], str]] = {
     "options-as-text": ({"vnc_options": "FrameRate=30"}, "vnc_options is a mapping"),
     "nobody": ({"vnc_users": []}, "names nobody"),
@@ -45,11 +50,12 @@ VALUES: dict[str, tuple[dict[str, object], str]] = {
     "good-everything": (
         {
             "vnc_users": [{"name": "ada.l-1", "display": 99, "geometry": "7680x4320"}, {"name": "_g"}],
-            "vnc_options": {"AlwaysShared": True, "FrameRate": 30, "SendCutText": False},
+            "vnc_options": OPTIONS,
         },
         "",
     ),
 }
+RULES = {"ansible.builtin.import_role": {"name": "dlhost.host.vnc", "tasks_from": "rules"}}
 
 
 @pytest.fixture(scope="module")
@@ -61,8 +67,7 @@ def said(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         name: {key: value for key, value in (common | variables).items() if value is not None}
         for name, (variables, _words) in VALUES.items()
     }
-    rules = {"ansible.builtin.import_role": {"name": "dlhost.host.vnc", "tasks_from": "rules"}}
-    ran = results(tmp_path_factory.mktemp("values"), hosts, [rules])
+    ran = results(tmp_path_factory.mktemp("values"), hosts, [RULES])
     return {host: str(result["msg"]) for _task, host, result in ran if result.get("failed")}
 
 
@@ -76,3 +81,12 @@ def test_a_bad_value_is_refused_in_one_sentence(said: dict[str, str], name: str)
 
 def test_a_good_value_passes(said: dict[str, str]) -> None:
     assert said.keys() == {name for name, (_variables, words) in VALUES.items() if words}
+
+
+def test_options_reach_the_server_as_numbers(tmp_path: Path) -> None:
+    template = Path(__file__).parents[2] / "roles/vnc/templates/desktops.yml.j2"
+    rendered = {"ansible.builtin.debug": {"msg": f"{{{{ lookup('ansible.builtin.template', '{template}') }}}}"}}
+    hosts = {"options": {"vnc_users": [ADA], "vnc_password": PASSWORD, "vnc_options": OPTIONS}}
+    *_rules, (_task, _host, result) = results(tmp_path, hosts, [RULES, rendered])
+    options = "-AcceptCutText=1 -AlwaysShared=1 -CompareFB=0 -FrameRate=30 -SendCutText=0 -ZlibLevel=9 "
+    assert f'OPTIONS="{options}"' in str(result["msg"])
