@@ -213,12 +213,12 @@ def _differences(wanted: Wanted, directory: Path | None, thorough: bool) -> tupl
     if not known:
         return [f"{directory} has no record of what it holds"], []
     if known["python"] != wanted.python:
-        return [f"Python is {wanted.python} now and was {known['python']}"], []
+        return [f"Python of {path.name} is {wanted.python} now and was {known['python']}"], []
     if known["digest"] != wanted.digest:
-        return ["the lock has changed"], []
+        return [f"the lock of {path.name} has changed"], []
     damages = record.damages(directory, known, thorough)
     if len(damages) > NAMED_DAMAGES:
-        damages[NAMED_DAMAGES:] = [f"{len(damages) - NAMED_DAMAGES} more"]
+        damages[NAMED_DAMAGES:] = [f"{len(damages) - NAMED_DAMAGES} more in {directory}"]
     return damages, [{"prepared": f"{damage}\n"} for damage in damages]
 
 

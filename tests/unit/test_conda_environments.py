@@ -116,7 +116,7 @@ def test_another_lock_is_a_switch_and_so_is_the_way_back(bare: Host) -> None:
     foreseen = bare.converge(new, check=True)
     result = bare.converge(new)
 
-    assert result["reasons"] == foreseen["reasons"] == ["the lock has changed"]
+    assert result["reasons"] == foreseen["reasons"] == ["the lock of work has changed"]
     [shown] = [diff for diff in foreseen["diff"] if "after" in diff]
     assert (shown["before"], shown["after"]) == ("greeter==1.0=0\nlibanswer==1.0=0\n", "libanswer==1.1=0\n")
     assert len(bare.links()["work"]) == len(before)
@@ -344,6 +344,13 @@ def test_an_optional_one_fails_alone(bare: Host) -> None:
     assert result["environments"]["work"]["error"] == ""
     # It is tried again, and that is no change.
     assert not bare.converge(extra, work)["changed"]
+
+
+def test_what_an_optional_one_differs_in_is_not_said_of_the_others(bare: Host) -> None:
+    bare.converge(bare.lock("extra", QUESTION, optional=True), bare.lock("work", QUESTION))
+    seen = bare.converge(bare.lock("extra", LIBRARY, optional=True), bare.lock("work", LIBRARY), check=True)
+    assert seen["environments"]["extra"]["reasons"] == ["the lock of extra has changed"]
+    assert seen["reasons"] == ["the lock of extra has changed", "the lock of work has changed"]
 
 
 def test_what_this_host_cannot_have_is_refused_before_anything_is_done(bare: Host) -> None:

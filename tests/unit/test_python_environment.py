@@ -125,7 +125,7 @@ def test_of_many_damages_some_are_named(host: Host) -> None:
     for number in range(20):
         (host.site / f"other{number}").mkdir()
 
-    assert host.converge(check=True)["reasons"][-1] == "12 more"
+    assert host.converge(check=True)["reasons"][-1] == f"12 more in {host.path.resolve()}"
 
 
 def test_a_touched_file_is_no_damage(host: Host) -> None:
@@ -147,7 +147,7 @@ def test_only_a_thorough_look_finds_what_hides_its_time(host: Host) -> None:
 def test_a_lock_that_changed_is_said_by_distribution(host: Host) -> None:
     result = host.converge(NEWER_LOCK, check=True)
 
-    assert result["reasons"] == ["the lock has changed"]
+    assert result["reasons"] == [f"the lock of {host.path.name} has changed"]
     assert [(diff["before"], diff["after"]) for diff in result["diff"]] == [
         ("alpha==1.0\nbeta==1.0\n", "alpha==2.0\nbeta==1.0\n")
     ]
@@ -190,7 +190,7 @@ def test_another_python_is_another_environment_and_an_update_is_not(host: Host) 
 
     for other in (upgraded, elsewhere):
         plan = environment.Environment(host.path, other, lock).plan(thorough=False)
-        assert plan.reasons == [f"Python is {other.identity} now and was {here.identity}"]
+        assert plan.reasons == [f"Python of {host.path.name} is {other.identity} now and was {here.identity}"]
         assert plan.build
     assert environment.Environment(host.path, updated, lock).plan(thorough=False).reasons == []
 
