@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from dlhost.adapters import gpu_stack, openssh
-from dlhost.adapters.ansible_env import plugin_util
+from dlhost.adapters.ansible_env import isolate_this_process, plugin_util
 from dlhost.errors import InventoryError, RefusedError, UnreachableError
 from dlhost.values.environments import HostEnvironments, HostLook, Installed
 from dlhost.values.inventory import Host
@@ -39,6 +39,34 @@ def declared(declarations: object, base: bool) -> list[Any]:
     except module.CondaLockError as error:
         raise InventoryError(str(error)) from None
     return found
+
+
+def resolved(host: Host, name: str, default: Any) -> Any:
+    """A variable of a host, with its templates as the inventory's variables have them.
+
+    Raises:
+        InventoryError: A template takes more than that.
+    """
+    isolate_this_process()
+    from ansible.errors import AnsibleError
+    from ansible.parsing.dataloader import DataLoader
+    from ansible.template import Templar
+
+    try:
+        # What is in a vault is opened here, too.
+        return Templar(loader=DataLoader(), variables=dict(host.variables)).template(host.variables.get(name, default))
+    except AnsibleError:  # Its text may hold what the template came to so far.
+        raise InventoryError(
+            f"{host.name}: {name} holds a template that the inventory does not resolve; write out what it comes to."
+        ) from None
+
+
+def is_true(value: object) -> bool:
+    """Whether Ansible's filter `bool` takes a value for true."""
+    isolate_this_process()
+    from ansible.module_utils.parsing.convert_bool import boolean
+
+    return bool(boolean(value, strict=False))
 
 
 def wanted(environment: Any, looks: Sequence[HostLook]) -> tuple[Any, str]:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +73,7 @@ def lock(name: str, chosen: Sequence[str], upgrade: bool, outside: Outside) -> l
     """
     world = _world(name, chosen, outside)
     outside.announce(f"Looking at {', '.join(host.name for host in world.hosts)}")
-    looks = {look.host: look for look in _each(world.hosts, outside, lambda host, at: _look(world, host, at, outside))}
+    looks = _looks(world, outside)
     done: list[Locked] = []
     files: dict[Path, str] = {}
     for declared in world.declared:
@@ -189,23 +190,25 @@ def _declared(inventory: Inventory, schema: RoleSchema) -> list[Declared]:
     """What the hosts declare, each environment once, whichever hosts get it.
 
     Raises:
-        InventoryError: Two hosts declare something else under one name, or a template stands there.
+        InventoryError: Two hosts declare something else under one name, or a template takes more than the inventory.
     """
     found: dict[str, Declared] = {}
     defaults = content.default_values(ROLE)
     for host in inventory.hosts:
-        values = {**defaults, **{name: host.variables[name] for name in defaults if name in host.variables}}
-        if not schema.applies_to(host) or values["conda_state"] == "absent":
+        if not schema.applies_to(host):
             continue
-        for environment in adapter.declared(_plain(host, "conda_environments", values), values["conda_base"] is True):
+        value = partial(_value, host, defaults)
+        if value("conda_state") == "absent":
+            continue
+        for environment in adapter.declared(value("conda_environments"), adapter.is_true(value("conda_base"))):
             if environment.state == "absent":
                 continue
             mine = Declared(
                 environment,
                 (host.name,),
-                tuple(_plain(host, "conda_channels", values)),
-                _plain(host, "conda_pip_options", values),
-                adapter.lock_path(_locks(host, inventory, values), environment.name),
+                tuple(value("conda_channels")),
+                value("conda_pip_options"),
+                adapter.lock_path(_locks(inventory, value("conda_locks")), environment.name),
             )
             other = found.setdefault(environment.name, mine)
             if other is not mine:
@@ -225,20 +228,14 @@ def _says(declared: Declared) -> tuple[Any, ...]:
     return declared.environment.declared, declared.channels, dict(declared.pip_options), declared.lock
 
 
-def _plain(host: Host, name: str, values: Mapping[str, Any]) -> Any:
-    """A variable's value, which no template may hide from us: what is locked has to be known here."""
-    value = values[name]
-    if "{{" in str(value) or "{%" in str(value):
-        raise InventoryError(
-            f"{host.name}: {name} holds a template; write out what it comes to, for a lock to hold it."
-        )
-    return value
+def _value(host: Host, defaults: Mapping[str, Any], name: str) -> Any:
+    return adapter.resolved(host, name, defaults[name])
 
 
-def _locks(host: Host, inventory: Inventory, values: Mapping[str, Any]) -> Path:
-    directory = str(inventory.location.directory.resolve())
-    text = INVENTORY_DIR.sub(lambda _match: directory, str(values["conda_locks"]))
-    return Path(_plain(host, "conda_locks", {"conda_locks": text}))
+def _locks(inventory: Inventory, directory: str) -> Path:
+    """The directory of the locks; the default that the role gives it is no template of the inventory's."""
+    beside = str(inventory.location.directory.resolve())
+    return Path(INVENTORY_DIR.sub(lambda _match: beside, directory))
 
 
 def _previous(declared: Declared) -> Path:
@@ -258,21 +255,22 @@ def _each(hosts: Sequence[Host], outside: Outside, ask: Callable[[Host, Path], A
             outside.close_connections(hosts, sockets)
 
 
-def _look(world: _World, host: Host, sockets: Path, outside: Outside) -> HostLook:
-    gets_driver = world.driver is not None and world.driver.applies_to(host)
-    default = content.default_values("nvidia_driver")["nvidia_driver_branch"] if gets_driver else ""
-    return outside.look(
-        host, sockets, str(host.variables.get("nvidia_driver_branch") or default) if gets_driver else ""
-    )
+def _looks(world: _World, outside: Outside) -> dict[str, HostLook]:
+    drivers = {host.name: _planned_driver(world, host) for host in world.hosts}
+    found = _each(world.hosts, outside, lambda host, sockets: outside.look(host, sockets, drivers[host.name]))
+    return {look.host: look for look in found}
+
+
+def _planned_driver(world: _World, host: Host) -> str:
+    if world.driver is None or not world.driver.applies_to(host):
+        return ""
+    return str(_value(host, content.default_values("nvidia_driver"), "nvidia_driver_branch"))
 
 
 def _installed(hosts: Sequence[Host], outside: Outside, *, urls: bool) -> list[HostEnvironments]:
-    default = content.default_values(ROLE)["conda_prefix"]
-
-    def one(host: Host, sockets: Path) -> HostEnvironments:
-        return outside.installed(host, sockets, str(host.variables.get("conda_prefix") or default), urls)
-
-    return _each(hosts, outside, one)
+    defaults = content.default_values(ROLE)
+    prefixes = {host.name: str(_value(host, defaults, "conda_prefix")) for host in hosts}
+    return _each(hosts, outside, lambda host, sockets: outside.installed(host, sockets, prefixes[host.name], urls))
 
 
 # Locks

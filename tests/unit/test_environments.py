@@ -12,13 +12,13 @@ from typing import Any
 import pytest
 from typer.testing import Result
 
-from dlhost.adapters import pip_resolver
+from dlhost.adapters import pip_resolver, vault
 from dlhost.errors import ExitCode, UnreachableError
 from dlhost.operations import environments as operation
 from dlhost.values.environments import HostEnvironments, HostLook, Installed
 from dlhost.values.inventory import Host
 from tests.unit.conda_world import add, channel, look
-from tests.unit.python_environments import Wheel, plugin
+from tests.unit.python_environments import Wheel, plugin, serve
 from tests.unit.test_conda_lock import pin
 from tests.unit.world import World, write
 
@@ -36,6 +36,12 @@ SPECS = """
       main:
         short_description: Environments
         options: {conda_environments: {type: list, elements: dict, description: Environments.}}
+    """
+DRIVER_SPECS = """
+    argument_specs:
+      main:
+        short_description: The driver
+        options: {nvidia_driver_branch: {type: str, description: Branch.}}
     """
 HOSTS = """
     all:
@@ -61,6 +67,7 @@ class Rig:
     lost: set[str] = field(default_factory=set)
     asked: list[str] = field(default_factory=list)
     drivers: dict[str, str] = field(default_factory=dict)
+    prefixes: set[str] = field(default_factory=set)
     torch: str = ""
 
     def declare(self, *environments: dict[str, Any], group: str = "workspace", **variables: Any) -> None:
@@ -103,8 +110,8 @@ class Rig:
             raise UnreachableError(f"{host.name} does not answer.")
         return self.looks.get(host.name) or look(host.name)
 
-    def installed(self, host: Host, _sockets: Path, prefix: str, urls: bool) -> HostEnvironments:
-        assert (prefix, urls) in {("/opt/dlhost/conda", False), ("/opt/dlhost/conda", True)}
+    def installed(self, host: Host, _sockets: Path, prefix: str, _urls: bool) -> HostEnvironments:
+        self.prefixes.add(prefix)
         return self.there.get(host.name) or HostEnvironments(host.name)
 
     def pytorch_index_double(self, question: pip_resolver.Question) -> str:
@@ -150,12 +157,15 @@ def rig(world: World, tmp_path: Path) -> Rig:
     content = tmp_path / "content"
     write(content / "roles/conda/defaults/main.yml", DEFAULTS)
     write(content / "roles/conda/meta/argument_specs.yml", SPECS)
+    write(content / "roles/nvidia_driver/defaults/main.yml", 'nvidia_driver_branch: "580"\n')
+    write(content / "roles/nvidia_driver/meta/argument_specs.yml", DRIVER_SPECS)
 
     def write_content(root: Path) -> Path:
         from tests.unit import world as small
 
         small.write_content(root)
-        play = "- name: Play\n  hosts: workspace\n  roles:\n    - role: dlhost.host.conda\n"
+        play = "- name: Play\n  hosts: workspace\n  roles:\n    - role: dlhost.host.nvidia_driver\n"
+        play += "    - role: dlhost.host.conda\n"
         site = root / "playbooks" / "site.yml"
         write(root / "playbooks" / "workspace.yml", play)
         site.write_text(f"{site.read_text()}- ansible.builtin.import_playbook: dlhost.host.workspace\n")
@@ -385,7 +395,11 @@ def test_conda_s_own_environment_is_locked_like_any_other(rig: Rig) -> None:
 
 WRONG: list[Any] = [
     pytest.param([{**LAB, "python": 3.1}], "python 3.1, which is to be a text", id="a number"),
-    pytest.param([{**LAB, "name": "{{ x }}"}], "alpha: conda_environments holds a template", id="a template"),
+    pytest.param(
+        [{**LAB, "name": "{{ x }}"}],
+        "alpha: conda_environments holds a template that the inventory does not",
+        id="a template",
+    ),
     pytest.param([{**LAB, "kind": "pytorhc"}], "pytorch perhaps", id="no such kind"),
     pytest.param([], "declare one in conda_environments of hosts in group workspace", id="none"),
 ]
@@ -405,6 +419,53 @@ def test_one_name_for_two_environments_is_refused(rig: Rig) -> None:
     result = rig("lock")
     assert result.exit_code == ExitCode.USAGE
     assert "declared one way for alpha and another for beta" in result.stderr
+
+
+def test_templates_are_what_the_inventory_s_variables_make_of_them(rig: Rig) -> None:
+    rig.declare(
+        {**LAB, "python": "{{ python_of_ours }}"},
+        python_of_ours="3.11",
+        conda_prefix="{{ storage }}/conda",
+        conda_locks="{{ inventory_dir }}/../locks",
+        conda_base="{{ has_conda | default('no') }}",
+        nvidia_driver_branch="{{ branches.old }}",
+        storage="/srv",
+        branches={"old": "535"},
+        conda_pip_options={"no_index": True, "find_links": ["{{ wheels }}"]},
+        wheels=str(rig.wheels),
+    )
+    result = rig("lock")
+    assert result.exit_code == ExitCode.DONE, result.stderr
+    module = plugin("plugin_utils.conda_lock")
+    written = Path("inventories/locks") / rig.lock_file().name
+    assert module.parse(written.read_text(), "it").declared == module.declared({**LAB, "python": "3.11"})
+    assert rig.drivers == {"alpha": "535", "beta": "535"}
+    rig("list")
+    assert rig.prefixes == {"/srv/conda"}
+
+
+def test_a_password_of_the_vault_opens_an_index_and_comes_into_no_lock(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    password = write(rig.root / "password", "correct horse\n")
+    password.chmod(0o600)
+    monkeypatch.setenv("ANSIBLE_VAULT_PASSWORD_FILE", str(password))
+    variables = "index_password: battery\nindex_path: simple\n"
+    with serve(Wheel("alpha", "1.0"), Wheel("ipykernel", "7.0")) as index:
+        address = index.url.replace("://", "://me:{{ index_password }}@").replace("simple", "{{ index_path }}")
+        rig.declare(LAB, conda_pip_options={"index_url": address})
+        encrypted = vault.encrypt(variables, vault.VaultPassword("correct horse"))
+        write(Path("inventories/rig/group_vars/all.yml"), encrypted)
+        result = rig("lock")
+    assert result.exit_code == ExitCode.DONE, result.stderr
+    assert rig.versions()["alpha"] == "1.0"
+    assert "battery" not in rig.lock_file().read_text() + result.stdout + result.stderr
+
+
+@pytest.mark.parametrize("says", ["true", "yes", True])
+def test_conda_s_own_environment_is_asked_for_in_any_of_ansible_s_words(rig: Rig, says: object) -> None:
+    rig.declare(LAB, conda_base=says)
+    assert [one["environment"] for one in rig.document("list")["environments"]] == ["base", "lab"]
 
 
 def test_an_environment_that_there_is_not_is_refused_with_those_that_there_are(rig: Rig) -> None:
