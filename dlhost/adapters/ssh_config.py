@@ -42,14 +42,11 @@ def include_line() -> str:
     return f'Include "{path}"' if " " in path else f"Include {path}"
 
 
-def is_included() -> bool:
-    """Whether ssh reads dlhost's own file already."""
-    return ssh_config.includes(_text(users_file()), str(own_file()), str(Path.home()))
-
-
 def include() -> None:
     """Let ssh read it: first, since after a Host line it would be read for that host alone."""
-    _write(users_file(), f"{include_line()}\n\n{_text(users_file())}")
+    before, line = _text(users_file()), f"{include_line()}\n"
+    if not before.startswith(line):
+        _write(users_file(), f"{line}\n{before}")
 
 
 def _text(path: Path) -> str:

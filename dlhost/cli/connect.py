@@ -44,15 +44,19 @@ def vscode_command(
 def _write(found: ForVSCode, yes: bool) -> int:
     from dlhost.adapters import ssh_config
     from dlhost.errors import ExitCode
+    from dlhost.operations.connect import is_in_use
 
     changed = ssh_config.write_block(found.alias, found.block)
     typer.echo(f"# {found.alias} {'is now' if changed else 'is as it should be'} in {ssh_config.own_file()}.")
-    if ssh_config.is_included():
+    if is_in_use(found):
         return ExitCode.DONE
     line, users_file = ssh_config.include_line(), ssh_config.users_file()
     consent = options.confirm(yes)
     if consent and consent(f"Let ssh read it, by `{line}` at the top of {users_file}?"):
         ssh_config.include()
+        if not is_in_use(found):
+            typer.echo(f"{users_file} includes it, and ssh does not go by it; see ssh -G {found.alias}.", err=True)
+            return ExitCode.USER_MUST_ACT
         typer.echo(f"# {users_file} includes it now.")
         return ExitCode.DONE
     typer.echo(f"ssh does not read it yet. Put this line at the top of {users_file}:\n{line}", err=True)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from dlhost.adapters import content, inventory_source, openssh, runner, tunnels
 from dlhost.operations.remote import Ask, reached
+from dlhost.values.inventory import Connection
 from dlhost.values.services import WayIn, ways_in
 from dlhost.values.ssh_config import block
 
@@ -26,9 +27,13 @@ class Server:
 
 @dataclass(frozen=True, slots=True)
 class ForVSCode:
-    """The host as Remote-SSH knows it, and as the Jupyter extension does; `unknown` says why that is not known."""
+    """The host as Remote-SSH knows it, and as the Jupyter extension does; `unknown` says why that is not known.
+
+    `address` is where ssh goes by the block.
+    """
 
     alias: str
+    address: str
     block: str
     servers: tuple[Server, ...]
     unknown: str
@@ -40,10 +45,11 @@ def vscode(inventory: str, host: str, ask: Ask) -> ForVSCode:
     location = inventory_source.find(inventory)
     alias = f"dlhost-{at.name}" if location.name == at.name else f"dlhost-{location.name}-{at.name}"
     # What holds for any other host is in the user's configuration, and stays there.
-    told = block(alias, openssh.effective(at.connection), openssh.effective(None))
+    effective = openssh.effective(at.connection)
+    address, told = effective["hostname"][0], block(alias, effective, openssh.effective(None))
     offer = openssh.offers([at], runner.control_path_dir()).get(at.name)
     if offer is None or offer.error:
-        return ForVSCode(alias, told, (), offer.error if offer else "")
+        return ForVSCode(alias, address, told, (), offer.error if offer else "")
     where = f"-i {inventory}" + (f" --host {host}" if host else "")
     ways = [way for way in ways_in(at, offer, content.role_schemas(), where) if way.service == JUPYTER]
     with tunnels.held() as held:
@@ -56,4 +62,9 @@ def vscode(inventory: str, host: str, ask: Ask) -> ForVSCode:
         Server(way, living.get(way.user, ""), f"{way.command.replace(' open ', ' tunnel ', 1)} --background")
         for way in ways
     ]
-    return ForVSCode(alias, told, tuple(servers), "")
+    return ForVSCode(alias, address, told, tuple(servers), "")
+
+
+def is_in_use(told: ForVSCode) -> bool:
+    """Whether ssh goes by the block; it alone knows which files it reads, and for which hosts."""
+    return openssh.effective(Connection(address=told.alias))["hostname"] == [told.address]

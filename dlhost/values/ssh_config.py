@@ -45,13 +45,3 @@ def with_block(text: str, alias: str, block: str) -> str:
     if there.search(text):
         return there.sub(lambda _: marked, text, count=1)
     return f"{text}\n{marked}"
-
-
-def includes(text: str, path: str, home: str) -> bool:
-    """Whether the text of a user's configuration includes the file, for every host or for some."""
-    for line in text.splitlines():
-        words = line.replace("=", " ", 1).split()
-        named = [word.strip('"').replace("~", home, 1) for word in words[1:]]
-        if words and words[0].lower() == "include" and path in named:
-            return True
-    return False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -48,8 +49,8 @@ def user(host: Host, program: Path, tmp_path_factory: pytest.TempPathFactory) ->
     user.run("tunnel", "-i", "rig", "--stop")
 
 
-def told(user: Installed, *arguments: str, code: int = 0) -> tuple[str, str]:
-    done = user.run(*arguments, "-i", "rig")
+def told(user: Installed, *arguments: str, code: int = 0, **variables: str) -> tuple[str, str]:
+    done = user.run(*arguments, "-i", "rig", **variables)
     assert done.returncode == code, done.stdout + done.stderr
     return done.stdout, done.stderr
 
@@ -139,8 +140,17 @@ def test_a_copy_that_fails_says_how(user: Installed) -> None:
 
 
 def test_an_editor_reaches_the_host_by_its_name_alone(user: Installed) -> None:
-    told(user, "connect", "vscode", "--write", "--yes")
-    config = user.home / ".ssh" / "config"
+    config, ssh = user.home / ".ssh" / "config", user.home / "bin" / "ssh"
+    for path in (config, ssh):
+        path.parent.mkdir(mode=0o700, exist_ok=True)
+    config.write_text(f"Host other\n  Include {user.home}/.config/dlhost/ssh_config\n")
+    # OpenSSH asks the user database for a home, not the environment.
+    ssh.write_text(f'#!/bin/sh\nexec {shutil.which("ssh")} -F {config} "$@"\n')
+    ssh.chmod(0o755)
+    search = f"{ssh.parent}:{user.environment['PATH']}"
+
+    assert "ssh does not read it yet." in told(user, "connect", "vscode", "--write", code=6, PATH=search)[1]
+    told(user, "connect", "vscode", "--write", "--yes", PATH=search)
 
     by_name = subprocess.run(
         ["ssh", "-F", config, "-o", "BatchMode=yes", "dlhost-rig", "id -un"],
@@ -150,5 +160,5 @@ def test_an_editor_reaches_the_host_by_its_name_alone(user: Installed) -> None:
     )
     assert (by_name.returncode, by_name.stdout) == (0, f"{USER}\n"), by_name.stderr
     before = config.read_text()
-    told(user, "connect", "vscode", "--write")
+    told(user, "connect", "vscode", "--write", PATH=search)
     assert config.read_text() == before

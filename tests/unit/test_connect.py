@@ -14,7 +14,7 @@ from dlhost.errors import ExitCode
 from dlhost.values import services
 from dlhost.values.inventory import Connection
 from dlhost.values.services import Offer, Service
-from dlhost.values.ssh_config import block, effective_from, includes, with_block
+from dlhost.values.ssh_config import block, effective_from, with_block
 from dlhost.values.tunnels import Tunnel
 from tests.unit.world import World, write
 
@@ -163,6 +163,31 @@ def test_with_consent_ssh_reads_it_once(world: World, home: Path) -> None:
     assert [path.name for path in users.parent.iterdir()] == ["ssh"]
 
 
+@pytest.mark.parametrize("before", ["Host other\n  Include {ours}\n", "Host dlhost-*\n  HostName h\nInclude {ours}\n"])
+def test_a_file_that_is_included_and_not_gone_by_is_not_enough(world: World, home: Path, before: str) -> None:
+    users, ours = home / ".ssh" / "config", home.parent / "config" / "dlhost" / "ssh_config"
+    text = before.format(ours=ours)
+    write(users, text)
+
+    result = world("connect", "vscode", "-i", "rig", "--write")
+    assert (result.exit_code, users.read_text()) == (ExitCode.USER_MUST_ACT, text)
+    assert "ssh does not read it yet." in result.stderr
+    assert world("connect", "vscode", "-i", "rig", "--write", "--yes").exit_code == ExitCode.DONE
+    assert by_name(users)["hostname"] == ["192.0.2.1"]
+
+
+def test_ssh_may_read_another_file_than_ours(world: World, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where HOME is not the home that the user database names."""
+    users = write(home / "elsewhere" / ".ssh" / "config", "")
+    monkeypatch.setattr(Path, "home", lambda: users.parent.parent)
+
+    for _ in range(2):
+        result = world("connect", "vscode", "-i", "rig", "--write", "--yes")
+        assert result.exit_code == ExitCode.USER_MUST_ACT
+        assert result.stderr == f"{users} includes it, and ssh does not go by it; see ssh -G dlhost-rig-alpha.\n"
+    assert users.read_text().count("Include") == 1
+
+
 @pytest.mark.parametrize(("answer", "code"), [("y\n", ExitCode.DONE), ("n\n", ExitCode.USER_MUST_ACT)])
 def test_a_person_is_asked(world: World, home: Path, answer: str, code: ExitCode) -> None:
     world.at_terminal = True
@@ -183,20 +208,6 @@ def test_a_host_that_changed_has_its_block_replaced_and_others_stay() -> None:
         "\n# dlhost-b: begin\nHost dlhost-b\n# dlhost-b: end\n"
     )
     assert with_block(changed, "dlhost-a", "Host dlhost-a\n") == both
-
-
-@pytest.mark.parametrize(
-    ("text", "found"),
-    [
-        ("Include ~/.config/dlhost/ssh_config", True),
-        ("Host x\n  include other /home/ada/.config/dlhost/ssh_config\n", True),
-        ("# Include ~/.config/dlhost/ssh_config", False),
-        ("Include ~/.config/other", False),
-        ("", False),
-    ],
-)
-def test_an_include_is_found_however_it_is_written(text: str, found: bool) -> None:
-    assert includes(text, "/home/ada/.config/dlhost/ssh_config", "/home/ada") is found
 
 
 def test_lists_are_said_by_what_they_have_more() -> None:
