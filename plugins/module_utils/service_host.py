@@ -176,8 +176,13 @@ def is_of(listener: Listener, unit: Unit) -> bool:
 
 def unit_of(process: int) -> str:
     """The service or the scope of a login that a process belongs to; empty where it belongs to none."""
+    return _unit_in(group_of(process))
+
+
+def group_of(process: int) -> str:
+    """The control groups of a process, as the kernel writes them; empty where it has ended."""
     try:
-        return _unit_in((PROC / str(process) / "cgroup").read_text())
+        return (PROC / str(process) / "cgroup").read_text()
     except OSError:
         return ""
 
@@ -309,4 +314,4 @@ def _unit_in(groups: str) -> str:
     The groups of a container may begin with those that it is in itself, and a service may have groups within.
     """
     units = re.findall(r"/([^/\n]+\.(?:service|scope))(?![^/\n])", groups)
-    return next((unit for unit in units if re.match(r"dlhost-|session-", unit)), next(iter(units), ""))
+    return next((unit for unit in units if re.match(r"dlhost-|session-.*scope$", unit)), next(iter(units), ""))

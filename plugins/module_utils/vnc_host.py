@@ -5,9 +5,17 @@ from __future__ import annotations
 
 import pwd
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
-from ansible_collections.dlhost.host.plugins.module_utils.service_host import Unit, processes_of, run, unit_of
+from ansible_collections.dlhost.host.plugins.module_utils.service_host import (
+    Process,
+    Unit,
+    group_of,
+    processes_of,
+    run,
+    unit_of,
+)
 
 TEMPLATE = "dlhost-vnc@.service"
 # What a desktop is made of, by the names of its programs. Whatever else there is, its user has started.
@@ -24,6 +32,9 @@ DESKTOP = {
     "xfwm4",
     "xinit",
 }
+# What the user's own systemd runs for the desktop beside it; other helpers are in directories of helpers.
+HELPERS = {"dbus-daemon", "dirmngr", "gpg-agent", "pipewire", "pipewire-pulse", "pulseaudio", "wireplumber"}
+HELPERS_AT = ("/usr/lib/", "/usr/libexec/")
 
 
 def unit_of_user(name: str) -> str:
@@ -45,16 +56,38 @@ def work_of(unit: Unit) -> list[str]:
     """What ending a desktop would cut off: who looks at it, and programs of its user's; one phrase each."""
     if not unit.active:
         return []
-    programs = programs_of(unit) - DESKTOP
     found = ["somebody looks at it"] if is_watched(unit) else []
-    if programs:
-        found.append(f"{', '.join(sorted(programs))} {'runs' if len(programs) == 1 else 'run'} in it")
+    for programs, where in ((programs_of(unit), "in it"), (programs_beside(unit), "for its user")):
+        if names := sorted(programs - DESKTOP):
+            found.append(f"{', '.join(names)} {'runs' if len(names) == 1 else 'run'} {where}")
     return found
 
 
 def programs_of(unit: Unit) -> set[str]:
     """The names of the programs in a desktop."""
-    processes = processes_of(unit_of(unit.process)) if unit.active else []
+    return _names(processes_of(unit_of(unit.process)) if unit.active else [])
+
+
+def programs_beside(unit: Unit) -> set[str]:
+    """The names of the programs that the user's own systemd has started, as it does some that are opened in a desktop.
+
+    Whether one was is not to be seen; it also ends those of others with the user's last session.
+    """
+    user = re.search(r"/user-(\d+)\.slice/", group_of(unit.process))
+    processes = processes_of(f"user@{user[1]}.service") if user else []
+    return _names(process for process in processes if not _is_helper(process))
+
+
+def _is_helper(process: Process) -> bool:
+    """Whether it belongs to that systemd, or is a service of the session that has no work of the user's."""
+    group = group_of(process.number).strip()
+    if group.endswith(".scope"):
+        return group.endswith("/init.scope")
+    program = process.command[0] if process.command else ""
+    return program.startswith(HELPERS_AT) or Path(program).name in HELPERS
+
+
+def _names(processes: Iterable[Process]) -> set[str]:
     return {Path(process.command[0]).name for process in processes if process.command}
 
 

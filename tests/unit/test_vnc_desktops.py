@@ -115,6 +115,14 @@ class Host(SystemdDouble):
         assert {(service.name, service.path, service.scheme) for service in services} == {("vnc", "/", "vnc")}
         return {service.user: service.port for service in services}
 
+    def run(self, number: int, program: str, group: str) -> None:
+        """Have a process."""
+        directory = self.path / "proc" / str(number)
+        directory.mkdir()
+        (directory / "cgroup").write_text(f"0::/user.slice/{group}\n")
+        (directory / "stat").write_text(f"{number} (x) S 1 1 1 0 -1\n")
+        (directory / "cmdline").write_text(f"{program}\0--more\0" if program else "")
+
     def file(self, user: str, name: str) -> Path:
         return self.path / "etc" / user / name
 
@@ -366,6 +374,15 @@ SOCKETS = """\
 """
 
 
+@pytest.fixture
+def inside(fresh: Host, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The module that looks, on a host whose processes are the test's."""
+    module = importlib.import_module(f"{PLUGINS}.module_utils.vnc_host")
+    monkeypatch.setattr(fresh.outside, "PROC", fresh.path / "proc")
+    monkeypatch.setattr(module, "run", lambda *command: subprocess.CompletedProcess(command, 0, SOCKETS, ""))
+    return module
+
+
 @pytest.mark.parametrize(
     ("scope", "programs", "work"),
     [
@@ -377,19 +394,35 @@ SOCKETS = """\
         ("session-c22.scope", ["xfwm4"], []),
     ],
 )
-def test_what_the_end_would_cut_off(
-    fresh: Host, monkeypatch: pytest.MonkeyPatch, scope: str, programs: list[str], work: list[str]
-) -> None:
-    inside = importlib.import_module(f"{PLUGINS}.module_utils.vnc_host")
-    monkeypatch.setattr(fresh.outside, "PROC", fresh.path / "proc")
-    monkeypatch.setattr(inside, "run", lambda *command: subprocess.CompletedProcess(command, 0, SOCKETS, ""))
-    for number, program in enumerate([*programs, "other"], 10):
-        directory = fresh.path / "proc" / str(number)
-        directory.mkdir()
-        group = scope if program != "other" else "session-c9.scope"
-        (directory / "cgroup").write_text(f"0::/user.slice/user-1000.slice/{group}\n")
-        (directory / "stat").write_text(f"{number} (x) S 1 1 1 0 -1\n")
-        (directory / "cmdline").write_text(f"{program}\0--more\0" if program else "")
+def test_what_the_end_would_cut_off(fresh: Host, inside: Any, scope: str, programs: list[str], work: list[str]) -> None:
+    for number, program in enumerate(programs, 10):
+        fresh.run(number, program, f"user-1000.slice/{scope}")
+    fresh.run(9, "other", "user-1000.slice/session-c9.scope")
     fresh.change(ADA, active=True, process=10)
     assert inside.work_of(fresh.unit(ADA)) == work
     assert inside.work_of(dataclasses.replace(fresh.unit(ADA), active=False)) == []
+
+
+@pytest.mark.parametrize(
+    ("group", "program", "works"),
+    [
+        ("app.slice/snap.firefox.firefox-0f1b.scope", "/snap/firefox/1/usr/lib/firefox/firefox", True),
+        ("app.slice/app-org.gnome.Terminal.slice/vte-spawn-0f1b.scope", "-bash", True),
+        ("user.slice/libpod-0f1b.scope/container", "python3", True),
+        ("app.slice/run-u3.service", "/usr/bin/python3", True),
+        # Started by its bus.
+        ("app.slice/dbus.service", "/usr/bin/gnome-text-editor", True),
+        ("app.slice/dbus.service", "/usr/bin/dbus-daemon", False),
+        ("app.slice/dbus.service", "/usr/libexec/at-spi-bus-launcher", False),
+        ("app.slice/xfconfd.service", "/usr/lib/x86_64-linux-gnu/xfce4/xfconf/xfconfd", False),
+        ("session.slice/pipewire.service", "/usr/bin/pipewire", False),
+        ("init.scope", "/lib/systemd/systemd", False),
+        ("init.scope", "(sd-pam)", False),
+    ],
+)
+def test_what_a_users_systemd_runs_may_be_work(fresh: Host, inside: Any, group: str, program: str, works: bool) -> None:
+    fresh.run(10, "xinit", "user-1000.slice/session-c3.scope")
+    fresh.run(11, program, f"user-1000.slice/user@1000.service/{group}")
+    fresh.run(12, "python3", "user-1001.slice/user@1001.service/app.slice/run-u3.service")
+    fresh.change(ADA, active=True, process=10)
+    assert inside.work_of(fresh.unit(ADA)) == ([f"{Path(program).name} runs for its user"] if works else [])
