@@ -418,7 +418,10 @@ def refuse_taken_displays(desktops: list[Desktop], units: dict[str, Unit], liste
         holders = in_the_way(listeners, LOOPBACK[0], each.port)
         # Two desktops may change places.
         strangers = [holder.program for holder in holders if not any(is_of(holder, unit) for unit in units.values())]
-        if not holders and each.display in displays_in_use():
+        unit = units[each.unit]
+        # One that starts has its display before it listens.
+        starts = unit.active and not place_of(unit, listeners)
+        if not holders and not starts and each.display in displays_in_use():
             strangers = ["another X server"]
         if strangers:
             raise RefusedError(

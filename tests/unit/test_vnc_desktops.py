@@ -267,6 +267,12 @@ def test_a_display_that_somebody_has_is_refused_by_name(fresh: Host) -> None:
     fresh.sockets("0: 2 0 10000 1 01 7 /tmp/.X11-unix/X2\n")
     with pytest.raises(fresh.module.RefusedError, match=r"Display 2, .* of grace should have, is held by another X"):
         fresh.apply()
+    fresh.change(GRACE, active=True, enabled=True)
+    assert fresh.foresee()["unit_problems"][-1] == f"{GRACE} does not listen on 127.0.0.1 port 5902"
+    # Of one that listens it is known where it is.
+    fresh.ports = {5909: GRACE}
+    with pytest.raises(fresh.module.RefusedError, match=r"is held by another X"):
+        fresh.apply()
     fresh.sockets("0: 2 0 10000 1 01 7 /tmp/.X11-unix/X21\n")
     assert fresh.apply()["changed"]
 
