@@ -142,7 +142,7 @@ def changes(old: Any, new: Any) -> Sequence[Any]:
 
 
 def write_files(files: Mapping[Path, str]) -> None:
-    """Write all of them or none, each as a whole.
+    """Write all of them or none, each as a whole. A link stays one; what is no file, such as a pipe, is written to.
 
     Raises:
         RefusedError: The place cannot be written; nothing was changed.
@@ -150,21 +150,25 @@ def write_files(files: Mapping[Path, str]) -> None:
     staged: dict[Path, Path] = {}
     try:
         for path, text in files.items():
-            path.parent.mkdir(parents=True, exist_ok=True)
             if path.is_dir():
-                raise IsADirectoryError(EISDIR, os.strerror(EISDIR), str(path))
-            descriptor, name = tempfile.mkstemp(prefix=".", suffix=".writing", dir=path.parent)
-            staged[path] = Path(name)
+                raise IsADirectoryError(EISDIR, os.strerror(EISDIR))
+            if path.exists() and not path.is_file():
+                path.write_text(text, encoding="utf-8")
+                continue
+            path.parent.mkdir(parents=True, exist_ok=True)
+            target = path.resolve()
+            descriptor, name = tempfile.mkstemp(prefix=".", suffix=".writing", dir=target.parent)
+            staged[target] = Path(name)
             with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
                 stream.write(text)
                 stream.flush()
                 os.fsync(stream.fileno())
             # Not a secret: read by everybody who may read the inventory.
-            staged[path].chmod(0o644)
+            staged[target].chmod(0o644)
         for path, temporary in staged.items():
             temporary.replace(path)
     except OSError as error:
-        raise RefusedError(f"{error.filename} cannot be written: {error.strerror}.") from None
+        raise RefusedError(f"{path} cannot be written: {error.strerror}.") from None
     finally:
         for temporary in staged.values():
             with suppress(OSError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import textwrap
 from dataclasses import dataclass, field
 from functools import partial
@@ -293,6 +294,16 @@ def test_a_lock_that_cannot_be_written_leaves_all_as_they_were(rig: Rig) -> None
     assert not [*rig.lock_file().parent.glob(".*.writing")]
 
 
+def test_a_lock_that_is_a_link_stays_one(rig: Rig) -> None:
+    rig("lock")
+    kept = rig.lock_file().rename(rig.root / "kept elsewhere")
+    rig.lock_file().symlink_to(kept)
+    rig.declare({**LAB, "conda": ["greeter"]})
+    assert rig("lock").exit_code == ExitCode.DONE
+    assert rig.lock_file().is_symlink() and "greeter" in kept.read_text()
+    assert sorted(path.name for path in rig.root.glob(".*.writing")) == []
+
+
 def test_a_host_that_does_not_answer_is_told_before_anything_is_solved(rig: Rig) -> None:
     rig.lost = {"beta"}
     result = rig("lock")
@@ -564,6 +575,28 @@ def test_what_a_host_has_is_printed_or_written(rig: Rig, tmp_path: Path) -> None
     assert lines[-3:] == ["# pip: alpha==0.9", "# pip: beta==1.0", "# pip: ipykernel==7.0"]
     rig("freeze", "lab", "--host", "alpha", "--output", str(tmp_path / "lab.txt"))
     assert (tmp_path / "lab.txt").read_text() == result.stdout
+
+
+def test_what_a_host_has_is_written_to_what_is_no_file(rig: Rig) -> None:
+    rig("lock")
+    rig.install("alpha")
+    reading, writing = os.pipe()
+    result = rig("freeze", "lab", "--host", "alpha", "--output", f"/dev/fd/{writing}")
+    os.close(writing)
+    with os.fdopen(reading) as pipe:
+        assert (result.exit_code, pipe.readline()) == (
+            ExitCode.DONE,
+            "# Environment lab as alpha has it: what is there, not what its lock says.\n",
+        )
+
+
+def test_what_takes_nothing_is_told_by_its_name(rig: Rig) -> None:
+    rig("lock")
+    rig.install("alpha")
+    (rig.root / "full").symlink_to("/dev/full")
+    result = rig("freeze", "lab", "--host", "alpha", "--output", str(rig.root / "full"))
+    assert result.exit_code == ExitCode.REFUSED
+    assert f"{rig.root}/full cannot be written" in result.stderr
 
 
 @pytest.mark.parametrize(
