@@ -34,9 +34,18 @@ class _GitError(Exception):
 
 
 def look(identity: dict[str, str], repositories: list[dict]) -> dict[str, object]:
-    """What of an identity is unset, what of it the user has set otherwise, and what there is of each repository."""
-    found = {key: _own(key) for key in identity} if shutil.which("git") else dict.fromkeys(identity, "")
+    """What of an identity is unset, what of it the user has set otherwise, and what there is of each repository.
+
+    `unreadable` is why git cannot say, where the user's configuration is broken.
+    """
+    found, unreadable = dict.fromkeys(identity, ""), ""
+    if shutil.which("git"):
+        try:
+            found = {key: _own(key) for key in identity}
+        except _GitError as error:
+            unreadable = str(error)
     return {
+        "unreadable": unreadable,
         "unset": [key for key, value in found.items() if not value],
         "own": {key: value for key, value in found.items() if value and value != identity[key]},
         "repositories": [_look_at(Path(each["path"]), each["url"]) for each in repositories],
@@ -74,17 +83,20 @@ def _own(key: str) -> str:
         return _git("config", "--includes", "--get", key, GIT_CONFIG_NOSYSTEM="1").rstrip("\n")
     except _GitError as error:
         if str(error):
-            raise SystemExit(f"git cannot read its configuration: {error}") from None
+            raise
         return ""
 
 
 def _look_at(path: Path, url: str) -> dict[str, object]:
     """Whether nothing is there yet, and otherwise, or where nothing can be, what stands in the way."""
-    if not os.path.lexists(path) or (path.is_dir() and not any(path.iterdir())):
-        above = next(place for place in [path, *path.parents] if place.exists())
-        writable = above.is_dir() and os.access(above, os.W_OK | os.X_OK)
-        return {"missing": True, "obstacle": "" if writable else f"{above} cannot be written to"}
-    return {"missing": False, "obstacle": _strangeness(path, url) if shutil.which("git") else ""}
+    try:
+        if not os.path.lexists(path) or (path.is_dir() and not any(path.iterdir())):
+            above = next(place for place in [path, *path.parents] if place.exists())
+            writable = above.is_dir() and os.access(above, os.W_OK | os.X_OK)
+            return {"missing": True, "obstacle": "" if writable else f"{above} cannot be written to"}
+        return {"missing": False, "obstacle": _strangeness(path, url) if shutil.which("git") else ""}
+    except OSError:
+        return {"missing": False, "obstacle": f"{path} cannot be reached"}
 
 
 def _strangeness(path: Path, url: str) -> str:

@@ -181,7 +181,8 @@ def look(request: dict) -> Projects:
     """What there is of a user's projects.
 
     Raises:
-        RefusedError: There is no such account, or something else is to be, or is, at the place of a repository.
+        RefusedError: There is no such account, its configuration is broken, or something else is to be, or is, at the
+            place of a repository.
     """
     user = account(request["name"], "projects_users")
     repositories = [{**each, "path": user.path(each["path"])} for each in request["repositories"]]
@@ -190,6 +191,10 @@ def look(request: dict) -> Projects:
         twice = next(path for path in paths if paths.count(path) > 1)
         raise RefusedError(f"Two repositories of {user.name} would be {twice}. Name another path for one {AGAIN}")
     seen = ask(user, INTERPRETER, projects_account, "look", request["identity"], repositories)
+    if seen["unreadable"]:
+        raise RefusedError(
+            f"git cannot read the configuration of {user.name}: {seen['unreadable']}. Let {user.name} mend it {AGAIN}"
+        )
     obstacles = [there["obstacle"] for there in seen["repositories"] if there["obstacle"]]
     if obstacles:
         raise RefusedError(

@@ -99,13 +99,19 @@ def home(tmp_path: Path) -> Home:
 def test_what_is_missing_comes_once(home: Home) -> None:
     course = home.repository("notebooks/course")
     assert home.look(course) == {
+        "unreadable": "",
         "unset": ["user.name", "user.email"],
         "own": {},
         "repositories": [{"missing": True, "obstacle": ""}],
     }
 
     assert home.bring(course, identity=IDENTITY) == []
-    assert home.look(course) == {"unset": [], "own": {}, "repositories": [{"missing": False, "obstacle": ""}]}
+    assert home.look(course) == {
+        "unreadable": "",
+        "unset": [],
+        "own": {},
+        "repositories": [{"missing": False, "obstacle": ""}],
+    }
     assert home.git("config", "--global", "user.email") == "ada@example.org"
     assert home.git("branch", "--show-current", at="notebooks/course") == "main"
     assert sorted(path.name for path in (home.path / "notebooks").iterdir()) == ["course"]
@@ -193,6 +199,20 @@ def test_an_empty_directory_is_no_obstacle_and_one_that_is_closed_is(home: Home)
     assert seen == {"missing": True, "obstacle": f"{home.path}/course/lesson cannot be written to"}
 
 
+def test_a_place_that_the_user_cannot_reach_is_named(tmp_path: Path) -> None:
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0)
+    may = os.geteuid()
+    if may == 0:
+        os.seteuid(65534)
+    try:
+        for path in (closed, closed / "x"):
+            seen = projects_account._look_at(path, "")
+            assert seen == {"missing": False, "obstacle": f"{path} cannot be reached"}
+    finally:
+        os.seteuid(may)
+
+
 def test_what_cannot_be_cloned_leaves_nothing_and_keeps_nothing_back(home: Home) -> None:
     left = home.path / ".nowhere.being-cloned"
     left.mkdir()
@@ -229,13 +249,6 @@ def test_the_users_own_ssh_asks_nobody_and_waits_for_no_silent_server(home: Home
         told = (home.path / "told").read_text()
         assert told.startswith(f"-i {key}-key -o BatchMode=yes -o ConnectTimeout="), told
         assert "ServerAliveInterval=" in told
-
-
-def test_a_configuration_that_git_cannot_read_is_said(home: Home) -> None:
-    write(home, "", ".gitconfig", "[user\n")
-
-    with pytest.raises(AssertionError, match="git cannot read its configuration: fatal: bad config line 1"):
-        home.look()
 
 
 def test_one_repository_has_many_addresses() -> None:
@@ -289,6 +302,16 @@ def test_what_was_brought_is_told(home: Home, module: Any) -> None:
     fetching = module.result([module.look(asked(home, "~/course"))], [], fetch=True)
     assert (fetching["changed"], fetching["due"]) == (False, True)
     assert module.result([], ["git"], fetch=False)["changed"]
+
+
+def test_a_configuration_that_git_cannot_read_is_said(home: Home, module: Any) -> None:
+    write(home, "", ".gitconfig", "[user\n")
+
+    assert home.look()["unreadable"].startswith("fatal: bad config line 1")
+    with pytest.raises(
+        module.RefusedError, match=r"^git cannot read the configuration of ada: fatal: .* Let ada mend it"
+    ):
+        module.look(asked(home, "~/course"))
 
 
 def test_what_differs_is_told_with_its_owner(home: Home, module: Any) -> None:
