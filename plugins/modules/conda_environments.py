@@ -131,6 +131,10 @@ directories:
       check mode, what it would be.
   type: dict
   returned: always
+in_use:
+  description: Name to the real directory of every environment that is in use when the module ends, in any mode.
+  type: dict
+  returned: always
 reasons:
   description: Why anything is changed; empty where nothing is.
   type: list
@@ -151,6 +155,14 @@ from ansible_collections.dlhost.host.plugins.module_utils.python_environment_bui
 from ansible_collections.dlhost.host.plugins.module_utils.python_environment_trouble import PythonEnvironmentError
 
 MACHINES = {"linux-64": "x86_64", "linux-aarch64": "aarch64"}
+
+
+class SomeFailedError(PythonEnvironmentError):
+    """Environments that are not optional cannot be had; the module's result has what became of all of them."""
+
+    def __init__(self, said: str, result: dict[str, object]) -> None:
+        super().__init__(said)
+        self.result = result
 
 
 def main() -> None:
@@ -193,7 +205,8 @@ def main() -> None:
     try:
         result = act(module.params, module.check_mode)
     except (PythonEnvironmentError, python_lock.LockError) as error:
-        module.fail_json(msg=str(error))
+        # Whose directory has changed is to be known all the same: kernels name it.
+        module.fail_json(msg=str(error), **(error.result if isinstance(error, SomeFailedError) else {}))
     for name, environment in result["environments"].items():
         if environment["error"]:
             module.warn(f"Optional environment {name}: {environment['error']}")
@@ -204,7 +217,8 @@ def converge(request: dict, check: bool) -> dict[str, object]:
     """Make every environment an intact one of its lock; returns the module's result.
 
     Raises:
-        PythonEnvironmentError: An environment that is not optional cannot be had; those before it are as they should.
+        SomeFailedError: An environment that is not optional cannot be had; the others are as they should.
+        PythonEnvironmentError: Nothing can be had here, and nothing has changed.
     """
     prefix, environments = Path(request["prefix"]), request["environments"]
     # All of them before the first is touched.
@@ -214,7 +228,7 @@ def converge(request: dict, check: bool) -> dict[str, object]:
             raise PythonEnvironmentError(refused[environment["name"]])
     # sudo's umask may be another; everybody reads the environments, and nobody but their owner writes to them.
     os.umask(0o022)
-    results, directories, reasons, diffs = {}, {}, [], []
+    results, directories, reasons, diffs, failed = {}, {}, [], [], []
     with contextlib.nullcontext(-1) if check else environment_link.only_run(prefix) as held:
         if any(environment["state"] == "present" for environment in environments):
             installer = _keep_installer(prefix / "installer", request, check, held)
@@ -226,23 +240,37 @@ def converge(request: dict, check: bool) -> dict[str, object]:
                     raise PythonEnvironmentError(refused[name])
                 done = _keep(path, environment, request, check, held)
             except PythonEnvironmentError as error:
+                done = {"reasons": [], "diff": [], "directory": _in_use(path), "error": str(error)}
                 if not environment["optional"]:
-                    raise PythonEnvironmentError(f"Environment {name}: {error}") from None
-                done = {"reasons": [], "diff": [], "directory": environment_link.in_use(path), "error": str(error)}
+                    failed.append(f"Environment {name}: {error}")
             reasons += done["reasons"]
             diffs += done["diff"]
             results[name] = {"reasons": done["reasons"], "error": done.get("error", "")}
             if done["directory"]:
                 directories[name] = str(done["directory"])
-        if reasons and not check:
+        # What was fetched for one that failed is good for the next run.
+        if reasons and not check and not any(result["error"] for result in results.values()):
             conda_build.prune(prefix)
-    return {
+    present = [environment["name"] for environment in environments if environment["state"] == "present"]
+    in_use = {name: str(directory) for name in present if (directory := _in_use(prefix / "envs" / name))}
+    result = {
         "changed": bool(reasons),
         "environments": results,
         "directories": directories,
+        "in_use": in_use,
         "reasons": reasons,
         "diff": diffs,
     }
+    if failed:
+        raise SomeFailedError(" ".join(failed), result)
+    return result
+
+
+def _in_use(path: Path) -> Path | None:
+    """The directory that path points to; none where that is not dlhost's either."""
+    with contextlib.suppress(PythonEnvironmentError):
+        return environment_link.in_use(path)
+    return None
 
 
 def remove(request: dict, check: bool) -> dict[str, object]:
@@ -263,6 +291,7 @@ def remove(request: dict, check: bool) -> dict[str, object]:
         "changed": bool(there),
         "environments": {},
         "directories": {},
+        "in_use": {},
         "reasons": reasons,
         "diff": [{"prepared": f"{reason}\n"} for reason in reasons],
     }

@@ -353,6 +353,32 @@ def test_what_an_optional_one_differs_in_is_not_said_of_the_others(bare: Host) -
     assert seen["reasons"] == ["the lock of extra has changed", "the lock of work has changed"]
 
 
+def test_what_is_in_use_is_told_beside_what_would_be(bare: Host) -> None:
+    bare.converge(bare.lock("extra", QUESTION, optional=True))
+    there = str(bare.environment("extra").resolve())
+    extra, new = bare.lock("extra", LIBRARY, optional=True), bare.lock("new", GREETER, optional=True)
+    break_channel(bare.channel, LIBRARY)
+    break_channel(bare.channel, GREETER)
+    bare.converge(extra, new)
+    seen = bare.converge(extra, new, check=True)
+    assert seen["in_use"] == {"extra": there}
+    assert set(seen["directories"]) == {"extra", "new"}
+    assert there not in seen["directories"].values()
+
+
+def test_one_that_fails_keeps_no_other_from_being_kept_or_told(bare: Host) -> None:
+    trouble = plugin("modules.conda_environments").SomeFailedError
+    broken, work = bare.lock("broken", QUESTION), bare.lock("work", LIBRARY)
+    bare.environment("mine").mkdir(parents=True)
+    mine = bare.lock("mine", LIBRARY, optional=True)
+    break_channel(bare.channel, QUESTION)
+    with pytest.raises(trouble) as failed:
+        bare.converge(broken, mine, work)
+    assert str(failed.value).startswith("Environment broken: What is served as ")
+    assert "is not dlhost's" in failed.value.result["environments"]["mine"]["error"]
+    assert failed.value.result["in_use"] == {"work": str(bare.environment("work").resolve())}
+
+
 def test_what_this_host_cannot_have_is_refused_before_anything_is_done(bare: Host) -> None:
     good = bare.plan(bare.lock("good", QUESTION))["build"]
     other = bare.plan(bare.lock("other", LIBRARY))["build"][0]
