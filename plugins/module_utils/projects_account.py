@@ -90,7 +90,8 @@ def _own(key: str) -> str:
 def _look_at(path: Path, url: str) -> dict[str, object]:
     """Whether nothing is there yet, and otherwise, or where nothing can be, what stands in the way."""
     try:
-        if not os.path.lexists(path) or (path.is_dir() and not any(path.iterdir())):
+        # Nothing takes the place of a link, empty as its directory may be.
+        if not os.path.lexists(path) or (path.is_dir() and not path.is_symlink() and not any(path.iterdir())):
             above = next(place for place in [path, *path.parents] if place.exists())
             writable = above.is_dir() and os.access(above, os.W_OK | os.X_OK)
             return {"missing": True, "obstacle": "" if writable else f"{above} cannot be written to"}

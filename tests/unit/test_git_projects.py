@@ -173,6 +173,7 @@ def test_work_in_a_repository_stays(home: Home) -> None:
         ("mkdir course && touch course/x", "course is there and is no repository"),
         ("touch course", "course is there and is no repository"),
         ("ln -s /nowhere course", "course is there and is no repository"),
+        ("mkdir empty && ln -s empty course", "course is there and is no repository"),
         ("git init -q . && mkdir course && touch course/x", "course is there and is no repository"),
         ("git init -q course && touch course/x", "course is there and is no repository with a remote"),
         (
