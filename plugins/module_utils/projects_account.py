@@ -162,10 +162,10 @@ def _git(*arguments: str, **variables: str) -> str:
         env={**os.environ, **SILENT, **variables},
     )
     if done.returncode != 0:
-        lines = [line for line in done.stderr.splitlines() if line.startswith(("fatal:", "error:", "ERROR:"))]
-        words = lines or done.stderr.splitlines()[-1:]
+        lines = done.stderr.splitlines()
+        words = [line for line in lines if line.startswith(("fatal:", "error:", "ERROR:"))] or lines[-1:]
         # The last says that access rights are to be made sure of; the one before it says which.
-        raise _GitError(" ".join(" ".join([*done.stderr.splitlines()[:1], *words]).split()) if words else "")
+        raise _GitError(" ".join(" ".join(dict.fromkeys([*lines[:1], *words])).split()))
     return done.stdout
 
 

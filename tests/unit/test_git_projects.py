@@ -221,7 +221,7 @@ def test_what_cannot_be_cloned_leaves_nothing_and_keeps_nothing_back(home: Home)
     nowhere, no_branch = home.repository("nowhere", url="/nowhere"), home.repository("winter", version="winter")
 
     first, second = home.bring(nowhere, no_branch, home.repository())
-    assert first.startswith(f"{home.path}/nowhere cannot be cloned: fatal: repository '/nowhere' does not exist")
+    assert first == f"{home.path}/nowhere cannot be cloned: fatal: repository '/nowhere' does not exist"
     assert "Remote branch winter not found" in second
     assert [path.name for path in home.path.iterdir() if path.name != ".gitconfig"] == ["course"]
 
