@@ -273,10 +273,16 @@ def wait_until_listening(servers: dict[str, tuple[str, int]]) -> None:
 
 def log_of(unit: str) -> list[str]:
     """What a unit itself has written to the journal since its last start, without systemd's words about it."""
-    invocation = run("systemctl", "show", "--value", "--property", "InvocationID", unit).stdout.strip()
+    shown = run(
+        "systemctl", "show", "--timestamp=unix", "--property", "InvocationID,ExecMainStartTimestamp", unit
+    ).stdout
+    start = dict(line.split("=", 1) for line in shown.splitlines())
     # A unit that logs its user in writes from elsewhere, and under its own name where it is given it.
-    sources = [f"SYSLOG_IDENTIFIER={unit.removesuffix('.service')}", "+", f"_SYSTEMD_INVOCATION_ID={invocation}"]
-    said = run("journalctl", "--no-pager", "--boot", "--output", "cat", *sources).stdout
+    sources = [f"SYSLOG_IDENTIFIER={unit.removesuffix('.service')}", "+"]
+    sources += [f"_SYSTEMD_INVOCATION_ID={start.get('InvocationID', '')}"]
+    # By that name, it is all of its starts that wrote.
+    since = ["--since", started] if (started := start.get("ExecMainStartTimestamp")) else []
+    said = run("journalctl", "--no-pager", "--boot", "--output", "cat", *since, *sources).stdout
     return said.splitlines()
 
 

@@ -94,18 +94,24 @@ def test_units_are_read_as_systemd_has_them(host: Any, monkeypatch: pytest.Monke
     assert host.find_units([]) == {}
 
 
-def test_the_last_words_are_the_programs_own(host: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("started", "since"), [("@1700000000", ["--since", "@1700000000"]), ("", [])])
+def test_the_last_words_are_the_programs_own(
+    host: Any, monkeypatch: pytest.MonkeyPatch, started: str, since: list[str]
+) -> None:
     asked: list[tuple[str, ...]] = []
 
     def run(*command: str) -> subprocess.CompletedProcess[str]:
         asked.append(command)
-        said = "4711\n" if command[0] == "systemctl" else "starting\n[C] Bad config: expected an int\n"
+        start = f"ExecMainStartTimestamp={started}\nInvocationID=4711\n"
+        said = start if command[0] == "systemctl" else "starting\n[C] Bad config: expected an int\n"
         return subprocess.CompletedProcess(command, 0, said, "")
 
     monkeypatch.setattr(host, "run", run)
     assert host.log_of(UNIT) == ["starting", "[C] Bad config: expected an int"]
     # What systemd says about a unit bears no invocation of it.
     assert asked[1][-1] == "_SYSTEMD_INVOCATION_ID=4711"
+    # What it writes under its own name does, of whatever start.
+    assert [*asked[1][5:-3]] == since
 
 
 @pytest.mark.parametrize(("name", "words"), [("nobody-here", "no such account"), ("root", "root's rights")])
