@@ -117,6 +117,7 @@ def _install_wheels(directory: Path, lock: dict, workshop: Workshop, held: int) 
     variables = {**UV, "UV_CACHE_DIR": str(workshop.wheels), **conda_pip.variables(workshop.pip_options, lock["index"])}
     command = [str(workshop.installer / "bin" / "uv"), "pip", "install", *INSTALL]
     command += [f"--python={directory / 'bin' / 'python'}", f"--requirement={requirements}"]
+    command += ["--no-index"] if conda_pip.without_index(workshop.pip_options) else []
     done = _run(command, "", variables, held)
     if done.returncode != 0:
         raise explain(done.stderr)

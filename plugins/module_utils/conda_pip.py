@@ -7,15 +7,18 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from ansible_collections.dlhost.host.plugins.module_utils.python_environment_trouble import PythonEnvironmentError
+
 # Where pip looks (pip's "Configuration"), the last one wins; uv reads none of them.
 FILES = (Path("/etc/xdg/pip/pip.conf"), Path("/etc/pip.conf"), Path("~/.pip/pip.conf"), Path("~/.config/pip/pip.conf"))
 SECTIONS = ("global", "install")
+# For which uv has an option, and no variable.
+NO_INDEX = "no_index"
 # pip's option to uv's variables, and what stands between several values.
 VARIABLES = {
     "index_url": (("UV_DEFAULT_INDEX",), ""),
     "extra_index_url": (("UV_EXTRA_INDEX_URL",), " "),
     "find_links": (("UV_FIND_LINKS",), ","),
-    "no_index": (("UV_NO_INDEX",), ""),
     "proxy": (("HTTP_PROXY", "HTTPS_PROXY"), ""),
     "cert": (("SSL_CERT_FILE",), ""),
     "trusted_host": (("UV_INSECURE_HOST",), " "),
@@ -23,9 +26,12 @@ VARIABLES = {
 
 
 def variables(options: Mapping[str, object], index: str) -> dict[str, str]:
-    """Variables for uv; `index` is one more index than the host and the options know, empty for none."""
-    given = {name: value for name, value in options.items() if value not in (None, [])}
-    said: dict[str, object] = {**_host_says(), **given}
+    """Variables for uv; `index` is one more index than the host and the options know, empty for none.
+
+    Raises:
+        PythonEnvironmentError: A file of pip's configuration cannot be read.
+    """
+    said = _said(options)
     said["extra_index_url"] = [*_values(said.get("extra_index_url", [])), *([index] if index else [])]
     found = {}
     for option, (names, separator) in VARIABLES.items():
@@ -34,17 +40,35 @@ def variables(options: Mapping[str, object], index: str) -> dict[str, str]:
     return found
 
 
+def without_index(options: Mapping[str, object]) -> bool:
+    """Whether no index is to be asked."""
+    return str(_said(options).get(NO_INDEX, "")).lower() in {"1", "on", "true", "yes"}
+
+
+def _said(options: Mapping[str, object]) -> dict[str, object]:
+    return {**_host_says(), **{name: value for name, value in options.items() if value not in (None, [])}}
+
+
 def _host_says() -> dict[str, str]:
-    """pip's options by its own configuration, as texts."""
+    """pip's options by its own configuration, as texts.
+
+    Raises:
+        PythonEnvironmentError: A file of it cannot be read.
+    """
     parser = configparser.RawConfigParser()
     more = os.environ.get("PIP_CONFIG_FILE")
-    parser.read([path.expanduser() for path in [*FILES, *([Path(more)] if more else [])]], encoding="utf-8")
+    for path in [*FILES, *([Path(more)] if more else [])]:
+        try:
+            parser.read(path.expanduser(), encoding="utf-8")
+        except (configparser.Error, UnicodeDecodeError) as error:
+            reason = " ".join(str(error).split())
+            raise PythonEnvironmentError(f"{path} cannot be read ({reason}). Correct it and run again.") from None
     said = {}
     for section in SECTIONS:
         if parser.has_section(section):
             said.update({name.replace("-", "_"): value for name, value in parser.items(section)})
     said.update({name[4:].lower(): value for name, value in os.environ.items() if name.startswith("PIP_")})
-    return {name: value for name, value in said.items() if name in VARIABLES}
+    return {name: value for name, value in said.items() if name in {*VARIABLES, NO_INDEX}}
 
 
 def _values(value: object) -> list[str]:
