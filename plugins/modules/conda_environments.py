@@ -135,6 +135,11 @@ in_use:
   description: Name to the real directory of every environment that is in use when the module ends, in any mode.
   type: dict
   returned: always
+busy:
+  description: Environments that stay for now, since a process runs from them.
+  type: list
+  elements: str
+  returned: when O(state=absent)
 reasons:
   description: Why anything is changed; empty where nothing is.
   type: list
@@ -277,21 +282,25 @@ def remove(request: dict, check: bool) -> dict[str, object]:
     """Remove all that the module ever made below prefix; returns the module's result."""
     prefix = Path(request["prefix"])
     links = {path.parent / re.sub(r"^\.|-link$|-[0-9a-f]{12}(-\d+)?$", "", path.name) for path in prefix.glob("envs/*")}
-    there = [each for path in [*sorted(links), prefix / "installer"] for each in environment_link.what_can_go(path)]
-    if (prefix / "packages").exists():
-        there.append(prefix / "packages")
-    if not check:
-        for path in there:
-            environment_link.remove([path])
-        for directory in (prefix / "envs", prefix):
-            with contextlib.suppress(OSError):  # Other things may be in it, or a process runs from an environment.
-                directory.rmdir()
+    paths = [*sorted(links), prefix / "installer"]
+    with environment_link.only_run(prefix) if prefix.exists() and not check else contextlib.nullcontext():
+        there = [each for path in paths for each in environment_link.what_can_go(path)]
+        busy = [each for path in paths for each in environment_link.what_is_there(path) if each not in there]
+        if (prefix / "packages").exists():
+            there.append(prefix / "packages")
+        if not check:
+            for path in there:
+                environment_link.remove([path])
+            for directory in (prefix / "envs", prefix):
+                with contextlib.suppress(OSError):  # Other things may be in it, or a process runs from an environment.
+                    directory.rmdir()
     reasons = [f"{path} is removed" for path in there]
     return {
         "changed": bool(there),
         "environments": {},
         "directories": {},
         "in_use": {},
+        "busy": [str(path) for path in busy],
         "reasons": reasons,
         "diff": [{"prepared": f"{reason}\n"} for reason in reasons],
     }
@@ -315,7 +324,8 @@ def _refusal(environment: dict) -> str:
 
 
 def _numbers(version: str) -> list[int]:
-    return [int(number) for number in re.findall(r"\d+", version)[:3]]
+    """Major and minor; a kernel's patches add nothing that a package could need, and a host may boot an older one."""
+    return [int(number) for number in re.findall(r"\d+", version)[:2]]
 
 
 def _keep_installer(path: Path, request: dict, check: bool, held: int) -> dict[str, object]:

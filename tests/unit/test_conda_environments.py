@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import os
 import platform
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import time
+import types
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -162,6 +164,16 @@ def edit(path: Path) -> None:
     seen = path.stat()
     path.write_text("edit\n" * (seen.st_size // 5))
     os.utime(path, ns=(seen.st_atime_ns, seen.st_mtime_ns))
+
+
+def test_wheels_of_a_directory_do_without_an_index(bare: Host, tmp_path: Path) -> None:
+    wheels = tmp_path / "wheels"
+    wheels.mkdir()
+    (wheels / ALPHA.file).write_bytes(ALPHA.content)
+    with serve_index(ALPHA) as index:
+        bare.pip_options = {"index_url": index.url, "find_links": [str(wheels)], "no_index": True}
+        bare.converge(bare.lock("work", "python", pip=ALPHA.pin()))
+        assert index.served == []
 
 
 def test_an_edited_file_of_a_wheel_is_not_taken_from_what_was_kept(bare: Host, wheel: Path) -> None:
@@ -395,6 +407,39 @@ def test_what_this_host_cannot_have_is_refused_before_anything_is_done(bare: Hos
     assert bare.channel.served == []
 
 
+def test_an_older_patch_of_the_kernel_is_no_other_host(bare: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    work = bare.plan(bare.lock("work", QUESTION))["build"][0]
+    work["virtual_packages"] = {"__linux": "6.12.48"}
+    for release, refused in (("6.12.43+deb13-amd64", False), ("6.1.0-40-amd64", True)):
+        here = os.uname()
+        monkeypatch.setattr(
+            "os.uname", lambda here=here, release=release: types.SimpleNamespace(machine=here.machine, release=release)
+        )
+        assert bool(plugin("modules.conda_environments")._refusal({**work, "state": "present"})) == refused
+
+
+def test_what_a_process_runs_from_is_told_after_a_removal(bare: Host) -> None:
+    bare.converge(bare.lock("work", "python"))
+    directory = bare.environment("work").resolve()
+    with subprocess.Popen([directory / "bin" / "python", "-c", "input()"], stdin=subprocess.PIPE) as process:
+        assert bare.ask([], state="absent")["busy"] == [str(directory)]
+        assert bare.ask([], state="absent", check=True)["busy"] == [str(directory)]
+        process.communicate(b"\n")
+    shutil.rmtree(bare.prefix / "installer")
+    assert bare.ask([], state="absent")["busy"] == []
+    assert not bare.prefix.exists()
+
+
+def test_a_removal_waits_for_a_run(bare: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    bare.converge(bare.lock("work", QUESTION))
+    link = plugin("module_utils.environment_link")
+    monkeypatch.setattr(link, "LOCK_TIMEOUT_S", 0)
+    trouble = plugin("module_utils.python_environment_trouble").PythonEnvironmentError
+    with link.only_run(bare.prefix), pytest.raises(trouble, match="Another run"):
+        bare.ask([], state="absent")
+    assert bare.links()
+
+
 def test_a_run_that_is_killed_is_finished_by_the_next(bare: Host) -> None:
     slow = bare.lock("work", *(f"filler-{number:03} 1.0" for number in range(200)), LIBRARY)
     child = os.fork()
@@ -475,7 +520,6 @@ def test_a_directory_that_is_not_dlhosts_is_refused(bare: Host) -> None:
             {
                 "UV_DEFAULT_INDEX": "https://b.example",
                 "UV_FIND_LINKS": "/srv/a,/srv/b",
-                "UV_NO_INDEX": "True",
                 "HTTP_PROXY": "http://p:1",
                 "HTTPS_PROXY": "http://p:1",
             },
@@ -502,6 +546,18 @@ def test_uv_goes_the_way_that_pip_would(
     assert module.variables(options, "") == seen
     more = module.variables(options, "https://wheels.example")["UV_EXTRA_INDEX_URL"]
     assert more == f"{seen.get('UV_EXTRA_INDEX_URL', '')} https://wheels.example".strip()
+
+
+@pytest.mark.parametrize("content", [b"[global]\nproxy = a\nproxy = b\n", b"[global]\nproxy = \xff\n"])
+def test_a_pip_conf_that_cannot_be_read_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes
+) -> None:
+    module = plugin("module_utils.conda_pip")
+    (tmp_path / "pip.conf").write_bytes(content)
+    monkeypatch.setattr(module, "FILES", [tmp_path / "pip.conf"])
+    trouble = plugin("module_utils.python_environment_trouble").PythonEnvironmentError
+    with pytest.raises(trouble, match=re.escape(f"{tmp_path}/pip.conf cannot be read")):
+        module.variables({}, "")
 
 
 def test_passwords_of_addresses_are_not_told() -> None:
