@@ -60,6 +60,7 @@ shell:
 
 import inspect
 import os
+import shutil
 import subprocess
 import tempfile
 from pathlib import Path
@@ -169,7 +170,9 @@ def _run(command: list[str]) -> subprocess.CompletedProcess[str]:
     """
     rights = {"user": NOBODY, "group": "nogroup", "extra_groups": []} if os.geteuid() == 0 else {}
     with tempfile.TemporaryDirectory(prefix="dlhost-conda-", ignore_cleanup_errors=True) as home:
-        Path(home).chmod(0o777)
+        # What lies in a home has a say in what runs.
+        if rights:
+            shutil.chown(home, rights["user"], rights["group"])
         try:
             return subprocess.run(
                 command,

@@ -62,6 +62,11 @@ def test_a_distribution_that_lacks_another_is_named(probe: Any, tmp_path: Path) 
     assert said == ""
 
 
+def test_nobody_else_can_leave_anything_in_the_home_of_what_runs(probe: Any, tmp_path: Path) -> None:
+    lab = environment(tmp_path / "lab", 'stat -c %a "$HOME"')
+    assert probe.runs("lab", lab) == "the Python of lab believes to be in 700"
+
+
 def test_a_program_that_hangs_is_ended(probe: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(probe, "LIMIT_S", 0.1)
     hanging = environment(tmp_path / "lab", "exec sleep 60")
