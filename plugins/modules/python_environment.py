@@ -119,6 +119,7 @@ reasons:
   returned: always
 """
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -189,9 +190,10 @@ def converge(request: dict, check: bool) -> dict[str, object]:
 def remove(request: dict, check: bool) -> dict[str, object]:
     """Remove the link and its environments; returns the module's result."""
     path = Path(request["path"])
-    there = environment_link.what_is_there(path)
-    if there and not check:
-        environment_link.remove(there)
+    with environment_link.only_run(path.parent) if path.parent.exists() and not check else contextlib.nullcontext():
+        there = environment_link.what_is_there(path)
+        if there and not check:
+            environment_link.remove(there)
     return _result(path, bool(there), [f"{each} is removed" for each in there])
 
 

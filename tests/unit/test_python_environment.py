@@ -121,6 +121,15 @@ def test_a_damage_is_named_and_repaired(host: Host, damage: Callable[[Host], obj
     assert not host.converge()["changed"]
 
 
+def test_a_removal_waits_for_a_run(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    link = plugin("module_utils.environment_link")
+    monkeypatch.setattr(link, "LOCK_TIMEOUT_S", 0)
+    trouble = plugin("module_utils.python_environment_trouble").PythonEnvironmentError
+    with link.only_run(host.path.parent), pytest.raises(trouble, match="Another run"):
+        host.remove()
+    assert host.in_use()
+
+
 def test_of_many_damages_some_are_named(host: Host) -> None:
     for number in range(20):
         (host.site / f"other{number}").mkdir()
