@@ -9,6 +9,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +23,7 @@ from tests.unit.python_environments import listening, plugin
 MAKE = Path(__file__).parents[2] / "molecule" / "shared" / "conda_channel" / "make.py"
 LIBRARY, ANSWER, GREETER, QUESTION = "libanswer 1.0", "answer 1.0", "greeter 1.0", "question 1.0"
 NEWER_LIBRARY = "libanswer 1.1"
+LONGEST_S = 60
 
 
 @dataclasses.dataclass
@@ -31,6 +33,9 @@ class Channel:
     directory: Path
     url: str = ""
     gone: bool = False
+    kept_back: str = ""
+    """A file that is not served before `let_go` is set."""
+    let_go: threading.Event = dataclasses.field(default_factory=threading.Event)
     served: list[str] = dataclasses.field(default_factory=list)
 
     @functools.cached_property
@@ -66,7 +71,10 @@ def serve(directory: Path) -> Iterator[Channel]:
             if channel.gone:
                 self.send_error(503)
                 return
-            channel.served.append(self.path.rpartition("/")[2])
+            file = self.path.rpartition("/")[2]
+            if file == channel.kept_back:
+                channel.let_go.wait(LONGEST_S)
+            channel.served.append(file)
             super().do_GET()
 
         def log_message(self, format: str, *arguments: object) -> None:  # noqa: A002

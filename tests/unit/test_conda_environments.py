@@ -21,6 +21,7 @@ from tests.unit.conda_host import (
     ANSWER,
     GREETER,
     LIBRARY,
+    LONGEST_S,
     NEWER_LIBRARY,
     QUESTION,
     Channel,
@@ -441,23 +442,25 @@ def test_a_removal_waits_for_a_run(bare: Host, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_a_run_that_is_killed_is_finished_by_the_next(bare: Host) -> None:
-    slow = bare.lock("work", *(f"filler-{number:03} 1.0" for number in range(200)), LIBRARY)
+    work = bare.lock("work", *(f"filler-{number:03} 1.0" for number in range(3)), LIBRARY)
+    bare.channel.kept_back = bare.channel.file(LIBRARY).name
     child = os.fork()
     if child == 0:
-        bare.converge(slow)
+        bare.converge(work)
         os._exit(0)
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + LONGEST_S
     while not list(bare.prefix.glob("envs/work-*/conda-meta/*")) and time.monotonic() < deadline:
         time.sleep(0.005)
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
+    bare.channel.let_go.set()
     assert bare.links() == {}
     [left] = bare.beside()
 
     # What the killed run started has to end first, which is what the lock is for.
-    assert bare.converge(slow)["reasons"][-1] == f"{bare.prefix}/envs/{left} was left by a run that was cut"
+    assert bare.converge(work)["reasons"][-1] == f"{bare.prefix}/envs/{left} was left by a run that was cut"
     assert bare.links() == {"work": left}
-    assert not bare.converge(slow, check=True, thorough=True)["changed"]
+    assert not bare.converge(work, check=True, thorough=True)["changed"]
 
 
 def test_removal_takes_the_environment_but_not_from_under_a_process(bare: Host) -> None:
