@@ -66,12 +66,11 @@ def resolve(question: Question) -> str:
         command += ["--index-strategy=unsafe-best-match"]
         # As on the host: no settings of uv's own, whoever wrote them, and the authorities that the machine trusts.
         command += ["--no-config", "--system-certs"]
-        # The one option of these that uv has no variable for.
-        command += ["--no-index"] if question.options.get("no_index") else []
+        # An index's address may hold a password, and everybody sees a command line.
+        flags, ways = _ways(question)
+        command += flags
         command += [f"--no-emit-package={name}" for name, _ in stubs]
         command += ["--constraints=constraints.txt", "--output-file=lock.txt", "requirements.in"]
-        # An index's address may hold a password, and everybody sees a command line.
-        ways = module_util("conda_pip").variables(question.options, question.index)
         # A file that this names is read all the same.
         inherited = {name: value for name, value in os.environ.items() if name != "UV_CONFIG_FILE"}
         # First with all that is locked as it is, then with what uv keeps of it, which reads its own output for that; at
@@ -87,6 +86,21 @@ def resolve(question: Question) -> str:
             if ran.returncode != NO_SOLUTION:
                 break
         raise _refusal(question, ran.returncode, ran.stderr)
+
+
+def _ways(question: Question) -> tuple[list[str], dict[str, str]]:
+    """The way to an index that this machine's pip.conf and the options say: as uv's flags, and as its variables.
+
+    Raises:
+        RefusedError: A pip.conf cannot be read.
+    """
+    pip, trouble = module_util("conda_pip"), module_util("python_environment_trouble")
+    try:
+        # The one option that uv has no variable for.
+        flags = ["--no-index"] if pip.without_index(question.options) else []
+        return flags, pip.variables(question.options, question.index)
+    except trouble.PythonEnvironmentError as error:
+        raise RefusedError(str(error)) from None
 
 
 def _pins(question: Question) -> list[str]:

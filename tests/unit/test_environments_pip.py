@@ -52,6 +52,20 @@ def test_nothing_is_asked_for_nothing() -> None:
     assert resolve(question()) == ""
 
 
+def test_what_pips_own_file_says_counts_here_as_on_a_host(
+    wheels: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "pip.conf"
+    file.write_text(f"[global]\nno-index = true\nfind-links = {wheels['find_links'][0]}\n")
+    monkeypatch.setenv("PIP_CONFIG_FILE", str(file))
+    # Were PyPI asked too, its own beta would be newer.
+    assert pins(resolve(question("beta"))) == {"beta": "2.0"}
+
+    file.write_text("[global]\nno-index = true\nno-index = false\n")
+    with pytest.raises(RefusedError, match=r"pip\.conf cannot be read"):
+        resolve(question("beta"))
+
+
 def test_what_conda_brings_is_neither_brought_again_nor_replaced(wheels: dict[str, Any]) -> None:
     assert pins(resolve(question("alpha", options=wheels, provided={"beta": "1.5"}))) == {
         "alpha": "2.0",
