@@ -58,6 +58,8 @@ def test_what_pips_own_file_says_counts_here_as_on_a_host(
     file = tmp_path / "pip.conf"
     file.write_text(f"[global]\nno-index = true\nfind-links = {wheels['find_links'][0]}\n")
     monkeypatch.setenv("PIP_CONFIG_FILE", str(file))
+    # Which would have the last word.
+    monkeypatch.delenv("PIP_FIND_LINKS", raising=False)
     # Were PyPI asked too, its own beta would be newer.
     assert pins(resolve(question("beta"))) == {"beta": "2.0"}
 
