@@ -67,7 +67,6 @@ from ansible_collections.dlhost.host.plugins.module_utils import framework_insid
 FIND_S = 30
 # A framework's first start reads gigabytes from the disk, and jax compiles for each GPU.
 COMPUTE_S = 180
-CAPTURED = {"stdin": subprocess.DEVNULL, "capture_output": True, "text": True, "errors": "replace", "check": False}
 END_S = 5
 # Else these two would take most of every GPU's memory, which others may be using.
 SPARING = {"TF_FORCE_GPU_ALLOW_GROWTH": "true", "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
@@ -214,7 +213,10 @@ def owners(interpreter: str) -> list[str]:
     Raises:
         NoAnswerError: One of them may be changed by everybody.
     """
-    listed = subprocess.run(["namei", "--modes", "--owners", "--", interpreter], **CAPTURED)
+    command = ["namei", "--modes", "--owners", "--", interpreter]
+    listed = subprocess.run(
+        command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", check=False
+    )
     found = []
     for line in listed.stdout.splitlines()[1:]:
         mode, owner, *_group, name = line.split(maxsplit=3)

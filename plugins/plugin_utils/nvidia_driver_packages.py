@@ -87,11 +87,12 @@ def wanted(
         user_space, kernel = _debian(source, is_open, is_desktop)
     elif source == DISTRO:
         of = f"-{branch}{'-server' if for_servers else ''}"
-        user_space, kernel = _ubuntus(of, is_open, is_desktop)
+        user_space, kernel = _ubuntu(of, f"nvidia-headless-no-dkms{of}{_open(is_open)}", is_open, is_desktop)
         if prebuilt:
             kernel = f"linux-modules-nvidia{of}{_open(is_open)}-{flavour}"
     else:
-        user_space, kernel = _nvidias_for_ubuntu(branch, is_open, is_desktop)
+        of = f"-{branch}" if int(branch) <= LAST_NAMED_BRANCH else ""
+        user_space, kernel = _ubuntu(of, f"libnvidia-compute{of}", is_open, is_desktop)
     pinning = [f"{PINNING}{branch}"] if source == NVIDIA else []
     # The package that follows the kernel, so that its updates bring their headers along.
     headers = [f"linux-headers-{flavour}"] if flavour and not prebuilt else []
@@ -109,24 +110,12 @@ def _debian(source: str, is_open: bool, desktop: bool) -> tuple[list[str], str]:
     return compute + (["nvidia-driver"] if desktop else []), kernel
 
 
-def _ubuntus(of: str, is_open: bool, desktop: bool) -> tuple[list[str], str]:
-    """`of` is what the names of a branch and line have in them: -580-server."""
-    kernel = f"nvidia-dkms{of}{_open(is_open)}"
+def _ubuntu(of: str, compute: str, is_open: bool, desktop: bool) -> tuple[list[str], str]:
+    """`of` is what the names of a branch and line have in them, as -580-server; `compute` has the libraries alone."""
+    user_space = [compute, f"nvidia-utils{of}", f"nvidia-compute-utils{of}"]
     if desktop:
-        return [f"nvidia-driver{of}{_open(is_open)}"], kernel
-    return [f"nvidia-headless-no-dkms{of}{_open(is_open)}", *_tools(of)], kernel
-
-
-def _nvidias_for_ubuntu(branch: str, is_open: bool, desktop: bool) -> tuple[list[str], str]:
-    of = f"-{branch}" if int(branch) <= LAST_NAMED_BRANCH else ""
-    kernel = f"nvidia-dkms{of}{_open(is_open)}"
-    if desktop:
-        return [f"nvidia-driver{of}{_open(is_open)}"], kernel
-    return [f"libnvidia-compute{of}", *_tools(of)], kernel
-
-
-def _tools(of: str) -> list[str]:
-    return [f"nvidia-utils{of}", f"nvidia-compute-utils{of}"]
+        user_space = [f"nvidia-driver{of}{_open(is_open)}"]
+    return user_space, f"nvidia-dkms{of}{_open(is_open)}"
 
 
 def _open(is_open: bool) -> str:
