@@ -29,7 +29,16 @@ from dlhost.values.run import (
     RunReport,
     report,
 )
-from dlhost.values.schema import Option, RoleSchema, did_you_mean, missing, problems, secrets_in, without_effect
+from dlhost.values.schema import (
+    Option,
+    RoleSchema,
+    did_you_mean,
+    missing,
+    misspelt_groups,
+    problems,
+    secrets_in,
+    without_effect,
+)
 from dlhost.values.services import Offer
 
 # Ansible's own variables that hold a password, by all their names.
@@ -226,9 +235,13 @@ def require_valid(inventory: Inventory, schemas: Sequence[RoleSchema], hide: Red
     """Hold the inventory against the roles' argument specs.
 
     Raises:
-        InventoryError: Every problem, one line each, with file and line.
+        InventoryError: Every problem, one line each, with file and line where they are known.
     """
-    found = [*problems(inventory, schemas), *without_effect(inventory, schemas)]
+    found = [
+        *problems(inventory, schemas),
+        *without_effect(inventory, schemas),
+        *misspelt_groups(inventory.hosts, schemas),
+    ]
     if found:
         raise InventoryError(hide("\n".join(map(str, found))))
 

@@ -16,7 +16,7 @@ from dlhost.operations.run import known_options, require_complete, require_valid
 from dlhost.values.inventory import Inventory, Location
 from dlhost.values.new_inventory import quoted, vault_text
 from dlhost.values.redaction import redaction, texts_in
-from dlhost.values.schema import Option, did_you_mean, secrets_in
+from dlhost.values.schema import Option, did_you_mean, secrets_in, unknown
 
 Ask = Callable[[str], str] | None
 
@@ -40,10 +40,12 @@ def set_secret(name: str, variable: str, value: str, ask: Ask) -> Path:
     """Set one variable of the vault; returns the vault's path.
 
     Raises:
-        UsageError: The value is empty, or no name for a variable was given.
+        UsageError: The value is empty, or the name is none that a variable can have or a role knows.
     """
     if not variable.isidentifier():
         raise UsageError(f"{variable} is no name for a variable.")
+    if slip := unknown(variable, content.role_schemas()):
+        raise UsageError(f"Nothing was changed: {slip}")
     if not value:
         raise UsageError(f"{variable} would be empty; nothing was changed.")
     location, password, before = _open(name, ask)

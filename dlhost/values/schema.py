@@ -114,9 +114,26 @@ def problems(inventory: Inventory, schemas: Iterable[RoleSchema]) -> list[Proble
         option = known.get(setting.name)
         if option is not None:
             found += [_problem(setting, *wrong) for wrong in _wrongs(option, setting.name, setting.value, ())]
-        elif (message := _unknown(setting.name, known, [schema.role for schema in schemas])) is not None:
+        elif (message := unknown(setting.name, schemas)) is not None:
             found.append(_problem(setting, message, ()))
     return found
+
+
+def unknown(name: str, schemas: Iterable[RoleSchema]) -> str | None:
+    """Why a variable that no role declares is an error: it is in a role's namespace, or a near miss of it.
+
+    None for a declared one, and for a name that is the user's own.
+    """
+    schemas = list(schemas)
+    known = [option for schema in schemas for option in schema.options]
+    if name in known:
+        return None
+    role = max((schema.role for schema in schemas if name.startswith(f"{schema.role}_")), key=len, default=None)
+    if role is not None:
+        ours = [other for other in known if other.startswith(f"{role}_")]
+        return f"role {role} has no variable {name}{did_you_mean(name, ours) or f'; `dlhost roles {role}` lists them'}"
+    meant = did_you_mean(name, known, cutoff=NEARLY_THE_SAME)
+    return f"no role has a variable {name}{meant}" if meant else None
 
 
 def without_effect(inventory: Inventory, schemas: Iterable[RoleSchema]) -> list[Problem]:
@@ -127,6 +144,20 @@ def without_effect(inventory: Inventory, schemas: Iterable[RoleSchema]) -> list[
         for setting in inventory.settings
         if setting.name in roles
     ]
+
+
+def misspelt_groups(hosts: Sequence[Host], schemas: Iterable[RoleSchema]) -> Iterator[str]:
+    """Every group that brings no role but is called almost like one that does, as a sentence with the fix.
+
+    A group of the user's own whose hosts all are in the other one, too, is meant as it is.
+    """
+    bringing = {group for schema in schemas for group in schema.groups} | {"all"}
+    for name in dict.fromkeys(group for host in hosts for group in host.groups if group not in bringing):
+        close = get_close_matches(name, bringing, n=1, cutoff=0.8)
+        members = [host for host in hosts if name in host.groups]
+        if close and not all(close[0] in host.groups for host in members):
+            named = ", ".join(host.name for host in members)
+            yield f"Group {name} ({named}) brings no role; did you mean {close[0]}? If not, rename it a little."
 
 
 def missing(hosts: Sequence[Host], schemas: Iterable[RoleSchema], inventory: str) -> Iterator[str]:
@@ -209,16 +240,6 @@ def _text(description: str | list[str]) -> str:
 
 def _problem(setting: Setting, message: str, path: tuple[str | int, ...]) -> Problem:
     return Problem(message, str(setting.file), setting.line(path))
-
-
-def _unknown(name: str, known: Mapping[str, Option], roles: list[str]) -> str | None:
-    """Why an undeclared variable is an error: it is in a role's namespace, or a near miss of it."""
-    role = max((role for role in roles if name.startswith(f"{role}_")), key=len, default=None)
-    if role is not None:
-        ours = [other for other in known if other.startswith(f"{role}_")]
-        return f"role {role} has no variable {name}{did_you_mean(name, ours) or f'; `dlhost roles {role}` lists them'}"
-    meant = did_you_mean(name, known, cutoff=NEARLY_THE_SAME)
-    return f"no role has a variable {name}{meant}" if meant else None
 
 
 Wrong = tuple[str, tuple[str | int, ...]]

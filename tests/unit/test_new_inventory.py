@@ -313,9 +313,34 @@ def test_an_edit_that_fails_leaves_the_vault_as_it_was(
     assert path.read_text() == before
 
 
-@pytest.mark.parametrize(("name", "value"), [("no-name", "x\n"), ("portal_password", "\n")])
-def test_a_secret_without_name_or_value_is_code_two(world: World, name: str, value: str) -> None:
-    assert world("secrets", "set", name, "-i", "rig", stdin=value).exit_code == ExitCode.USAGE
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("no-name", "x\n", "no-name is no name for a variable"),
+        ("portal_password", "\n", "portal_password would be empty"),
+        ("portal_pasword", "x\n", "role portal has no variable portal_pasword; did you mean portal_password?"),
+        ("sistem_packages", "x\n", "no role has a variable sistem_packages; did you mean system_packages?"),
+    ],
+)
+def test_a_secret_without_name_or_value_is_code_two(world: World, rig: Path, name: str, value: str, said: str) -> None:
+    result = world("secrets", "set", name, "-i", "rig", stdin=value)
+
+    assert result.exit_code == ExitCode.USAGE
+    assert said in result.stderr
+    assert not (rig / "group_vars" / "all" / "vault.yml").exists()
+
+
+def test_without_a_terminal_no_editor_is_started_that_nobody_chose(
+    scanned: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scanned(*INIT, "--fingerprint", KEY.fingerprint)
+    monkeypatch.delenv("VISUAL", raising=False)
+    monkeypatch.delenv("EDITOR", raising=False)
+
+    result = scanned("secrets", "edit", "-i", "lab")
+
+    assert result.exit_code == ExitCode.USAGE
+    assert "There is no terminal for an editor" in result.stderr
 
 
 def test_a_check_of_secrets_writes_nothing_and_finds_what_is_wrong(world: World, rig: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from dlhost.adapters import content
 from dlhost.values.inventory import Connection, Host, Inventory, Location, Setting
-from dlhost.values.schema import missing, problems, role_schema
+from dlhost.values.schema import missing, misspelt_groups, problems, role_schema
 
 
 def said(options: dict[str, Any], value: Any) -> list[str]:
@@ -145,3 +145,23 @@ def test_variables_of_nobody_are_left_alone() -> None:
     schema = role_schema("web", {"argument_specs": {"main": {"short_description": "Web"}}})
 
     assert problems(Inventory(Location("rig", Path("rig")), (), settings), [schema]) == []
+
+
+@pytest.mark.parametrize(
+    ("groups", "found"),
+    [
+        ((), []),
+        (("all", "workspace", "lab"), []),
+        (("all", "worksapce"), ["Group worksapce (rig) brings no role; did you mean workspace? "]),
+        (("all", "gpus", "workspaces"), ["Group workspaces (rig) brings no role; did you mean workspace? "]),
+        # A parent group of the user's own.
+        (("all", "workspaces", "workspace"), []),
+    ],
+)
+def test_a_group_that_is_called_almost_like_one_that_brings_roles(groups: tuple[str, ...], found: list[str]) -> None:
+    document = {"argument_specs": {"main": {"short_description": "Web", "options": {}}}}
+    schemas = [role_schema("portal", document, ["workspace"]), role_schema("system", document, ["all"])]
+
+    told = list(misspelt_groups([Host("rig", groups, Connection())], schemas))
+
+    assert [f"{sentence.partition('? ')[0]}? " for sentence in told] == found
