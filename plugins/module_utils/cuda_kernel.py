@@ -4,11 +4,12 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import re
 import subprocess
 import tempfile
 from pathlib import Path
+
+from ansible_collections.dlhost.host.plugins.module_utils import commands
 
 RELEASE = re.compile(r"\brelease (\d+\.\d+)")
 # One line for each GPU: number, name, wrong elements, the runtime's error.
@@ -139,23 +140,8 @@ def _compute(directory: Path, toolkit: Toolkit, architectures: list[str], gpus: 
 
 
 def _run(directory: Path, timeout_s: int, *command: str) -> subprocess.CompletedProcess[str]:
-    try:
-        return subprocess.run(
-            command,
-            cwd=directory,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=timeout_s,
-            check=False,
-            # The compiler leaves what it makes in between there, and a failed one does not clear up.
-            env={**os.environ, "LC_ALL": "C", "TMPDIR": str(directory)},
-        )
-    except OSError as error:
-        return subprocess.CompletedProcess(command, 127, "", f"{command[0]}: {error.strerror}")
-    except subprocess.TimeoutExpired:
-        return subprocess.CompletedProcess(command, 124, "", f"{command[0]} did not end within {timeout_s} s")
+    # The compiler leaves what it makes in between there, and a failed one does not clear up.
+    return commands.run(*command, directory=directory, timeout_s=timeout_s, variables={"TMPDIR": str(directory)})
 
 
 def _shown(done: subprocess.CompletedProcess[str]) -> str:

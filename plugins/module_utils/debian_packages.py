@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 
+from ansible_collections.dlhost.host.plugins.module_utils import commands
 from ansible_collections.dlhost.host.plugins.module_utils.debian_transaction import (
     Known,
     Terms,
@@ -41,7 +42,6 @@ LOCK_TIMEOUT_S = 300
 LOCK_POLL_S = 2
 
 ENVIRONMENT = {
-    "LC_ALL": "C",
     "DEBIAN_FRONTEND": "noninteractive",
     # No service is restarted in mid-run, least of all the one that carries it.
     "NEEDRESTART_SUSPEND": "1",
@@ -429,13 +429,5 @@ def _why(failed: subprocess.CompletedProcess[str]) -> str:
 
 
 def run(*command: str) -> subprocess.CompletedProcess[str]:
-    """A command of apt's, in English; it may not read the standard input, by which the module itself came."""
-    return subprocess.run(
-        command,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        errors="replace",
-        check=False,
-        env={**os.environ, **ENVIRONMENT},
-    )
+    """A command of apt's or dpkg's, which asks nobody."""
+    return commands.run(*command, variables=ENVIRONMENT)

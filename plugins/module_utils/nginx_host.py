@@ -6,12 +6,12 @@ import contextlib
 import dataclasses
 import re
 import socket
-import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from ansible_collections.dlhost.host.plugins.module_utils import nginx_text
+from ansible_collections.dlhost.host.plugins.module_utils.commands import run
 
 NGINX = Path("/usr/sbin/nginx")
 UNIT = "nginx.service"
@@ -202,9 +202,3 @@ def must(*command: str) -> None:
         # Where to read on is no news to who reads what nginx has said.
         said = " ".join(answer.stderr.split()).partition(" See ")[0]
         raise RefusedError(f"{' '.join(command)} failed: {said.rstrip('.')}.")
-
-
-def run(*command: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", check=False
-    )

@@ -14,9 +14,10 @@ import os
 import pwd
 import shlex
 import stat
-import subprocess
 import tempfile
 from pathlib import Path
+
+from ansible_collections.dlhost.host.plugins.module_utils import commands
 
 MANIFEST = Path("/etc/dlhost/managed.json")
 SCHEMA_VERSION = 1
@@ -308,12 +309,8 @@ def missing_packages(names: list[str]) -> list[str]:
     """Those of the Debian packages that are not installed."""
     if not names:
         return []
-    query = subprocess.run(
-        ["dpkg-query", "--show", "--showformat=${Package} ${db:Status-Status}\n", *names],
-        capture_output=True,
-        text=True,
-        check=False,  # A name that dpkg has never seen makes it exit 1.
-    )
+    # A name that dpkg has never seen makes it exit 1.
+    query = commands.run("dpkg-query", "--show", "--showformat=${Package} ${db:Status-Status}\n", *names)
     rows = [line.split() for line in query.stdout.splitlines()]
     installed = {row[0] for row in rows if row[1:] == ["installed"]}
     return [name for name in names if name not in installed]
@@ -400,7 +397,7 @@ def _validate(wanted: OwnedFile, staged: Path) -> None:
     if not wanted.validate:
         return
     command = [part.replace("%s", str(staged)) for part in shlex.split(wanted.validate)]
-    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    result = commands.run(*command)
     if result.returncode != 0:
         said = " ".join((result.stderr or result.stdout).replace(str(staged), str(wanted.path)).split())
         raise OwnedFilesError(f"{wanted.path} is refused by {command[0]}: {said}")

@@ -9,11 +9,11 @@ import grp
 import os
 import pwd
 import re
-import subprocess
 import time
 from pathlib import Path
 
 from ansible_collections.dlhost.host.plugins.module_utils import owned_files
+from ansible_collections.dlhost.host.plugins.module_utils.commands import NOT_STARTED, failure, run
 
 PROC = Path("/proc")
 UNIT_DIRECTORY = Path("/etc/systemd/system")
@@ -138,12 +138,11 @@ def find_listeners() -> list[Listener]:
     Raises:
         RefusedError: ss is missing.
     """
-    try:
-        text = run("ss", "--no-header", "--listening", "--tcp", "--numeric", "--processes", "--extended").stdout
-    except FileNotFoundError:
-        raise RefusedError(f"This host has no ss, which tells who uses a port. Install iproute2 {AGAIN}") from None
+    done = run("ss", "--no-header", "--listening", "--tcp", "--numeric", "--processes", "--extended")
+    if done.returncode == NOT_STARTED:
+        raise RefusedError(f"This host has no ss, which tells who uses a port. Install iproute2 {AGAIN}")
     listeners = []
-    for row in text.splitlines():
+    for row in done.stdout.splitlines():
         _state, _received, _sent, local, _peer, details = [*row.split(None, 5), ""][:6]
         address, _colon, port = local.rpartition(":")
         # Java and others write an address of IPv4 as one of IPv6.
@@ -294,20 +293,7 @@ def must(*command: str) -> None:
     """
     done = run(*command)
     if done.returncode != 0:
-        raise RefusedError(f"{' '.join(command)} failed: {' '.join((done.stderr or done.stdout).split())}")
-
-
-def run(*command: str) -> subprocess.CompletedProcess[str]:
-    """Run a command without a shell and without input."""
-    return subprocess.run(
-        command,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        errors="replace",
-        check=False,
-        env={**os.environ, "LC_ALL": "C"},
-    )
+        raise RefusedError(failure(done))
 
 
 def _last_words(unit: str) -> str:

@@ -6,12 +6,12 @@ import contextlib
 import dataclasses
 import os
 import pwd
-import subprocess
 import tempfile
 import time
 from pathlib import Path
 
 from ansible_collections.dlhost.host.plugins.module_utils import sshd
+from ansible_collections.dlhost.host.plugins.module_utils.commands import failure, run
 
 SSHD = "/usr/sbin/sshd"
 RUN_DIRECTORY = Path("/run/sshd")
@@ -179,7 +179,7 @@ def account(user: str) -> pwd.struct_passwd:
 
 
 def fingerprints(text: str) -> list[str]:
-    answer = subprocess.run(["ssh-keygen", "-l", "-f", "-"], input=text, capture_output=True, text=True, check=False)
+    answer = run("ssh-keygen", "-l", "-f", "-", given=text)
     return answer.stdout.splitlines() if answer.returncode == 0 else []
 
 
@@ -201,11 +201,7 @@ def run_directory():
 def must(*command: str) -> None:
     answer = run(*command)
     if answer.returncode != 0:
-        raise RefusedError(f"{' '.join(command)} failed: {' '.join(answer.stderr.split())}")
-
-
-def run(*command: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+        raise RefusedError(failure(answer))
 
 
 def _written(path: Path) -> int:
