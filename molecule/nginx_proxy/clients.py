@@ -90,8 +90,33 @@ def spoken(version: ssl.TLSVersion) -> tuple[str | None, str | None]:
         return tls.version(), tls.selected_alpn_protocol()
 
 
+def programs() -> None:
+    """The site of PHP programs."""
+    for path in ("/programs/", "/programs/index.php", "/programs/other.php?a=b"):
+        status, headers, text = ask(path, X_Forwarded_For="192.0.2.9", Proxy="192.0.2.9:80")
+        seen = json.loads(text)
+        assert (status, seen["HTTPS"], seen["REMOTE_ADDR"]) == (200, "on", "127.0.0.1"), (path, status, text)
+        assert seen["HTTP_X_FORWARDED_FOR"] == "127.0.0.1" and "HTTP_PROXY" not in seen, (path, text)
+        assert headers.get_all("X-Frame-Options") == ["SAMEORIGIN"], headers.items()
+    assert seen["QUERY_STRING"] == "a=b" and seen["SCRIPT_NAME"] == "/programs/other.php", seen
+    status, headers, text = ask("/programs/assets/look.css")
+    assert (status, headers["Content-Type"], text.strip()) == (200, "text/css", "body {}"), (status, headers.items())
+    status, headers, _text = ask("/programs")
+    assert (status, headers["Location"]) == (301, "/programs/"), headers.items()
+    hidden = ["conf/secret.php", "conf/secret.yml", "conf/", "assets/.git/config", "assets/run.php", "widgets/local/x"]
+    hidden += [".htaccess", "secret.inc", "index.php/x", "none.php", "conf%2fsecret.yml", "assets/..%2fconf/secret.yml"]
+    answers = {path: ask(f"/programs/{path}")[0] for path in hidden}
+    assert set(answers.values()) == {404}, answers
+    assert ask("/programs/assets/")[0] == 403, "no list of what is there"
+
+    form = {"Content_Type": "application/x-www-form-urlencoded"}
+    assert json.loads(ask("/programs/other.php", "POST", b"name=ada", **form)[2])["name"] == "ada"
+    assert ask("/programs/other.php", "POST", b"x" * (2 << 20), **form)[0] == 413
+
+
 def front() -> None:
     still()
+    programs()
     assert spoken(ssl.TLSVersion.TLSv1_2) == ("TLSv1.2", "h2")
     assert spoken(ssl.TLSVersion.TLSv1_3) == ("TLSv1.3", "h2")
     _status, headers, text = ask("/jupyter/ada/x", Origin="https://evil.example", X_Forwarded_For="192.0.2.9")
@@ -121,6 +146,8 @@ def front() -> None:
     assert {ask("/jupyter/ada/login")[0] for _ in range(30)} == {200}, "reading the page is not counted"
     tries = [ask("/jupyter/ada/login", "POST", b"password=guess")[0] for _ in range(20)]
     assert tries[:10] == [403] * 10 and 429 in tries, tries
+    # All logins of the front are one to who guesses, by whatever address.
+    assert [ask(path, "POST", b"name=guess")[0] for path in ("/programs/", "/programs/index.php")] == [429, 429]
 
     status, headers, _text = ask("/jupyter/ada")
     assert (status, headers["Location"]) == (301, "/jupyter/ada/"), headers.items()

@@ -18,6 +18,12 @@ def sites(*listed: dict[str, object]) -> dict[str, object]:
     return {"nginx_proxy_sites": listed}
 
 
+def programs(path: str = "/app/", **more: object) -> dict[str, object]:
+    """A role's site of the second kind; a value of None leaves its key out."""
+    given = {"path": path, "php_root": "/usr/share/app", "php_socket": "/run/app.sock", **more}
+    return {"nginx_proxy_role_sites": [{name: value for name, value in given.items() if value is not None}]}
+
+
 VALUES: dict[str, tuple[dict[str, object], str]] = {
     "no-name": ({"nginx_proxy_server_names": []}, "The front has no name by which"),
     "name-url": ({"nginx_proxy_server_names": ["https://rig"]}, "not https://rig"),
@@ -33,6 +39,16 @@ VALUES: dict[str, tuple[dict[str, object], str]] = {
     "upstream-bare": (sites(site(upstream="127.0.0.1:8888")), "127.0.0.1:8888 is not like that"),
     "upstream-path": (sites(site(upstream="http://127.0.0.1:8888/x")), "without a path"),
     "upstream-directive": (sites(site(upstream="http://a;b")), "http://a;b is not like that"),
+    "programs-neither": (
+        programs(php_root=None, php_socket=None),
+        "php_root and php_socket and a path that is not /, as /app/ does",
+    ),
+    "programs-half": (programs(php_socket=None), "as /app/ does not"),
+    "programs-both": (programs(upstream="http://127.0.0.1:8888"), "as /app/ does not"),
+    "programs-root": (programs(php_root="/usr/share/app; internal"), "as /app/ does not"),
+    "programs-socket": (programs(php_socket="127.0.0.1:9000"), "as /app/ does not"),
+    "programs-everything": (programs("/"), "as / does not"),
+    "programs-login": (programs(login_path="/login.php"), "as /login.php does not"),
     "login-elsewhere": (sites(site(login_path="/b/login")), "as /b/login does not"),
     "login-directive": (sites(site(login_path="/a/login {")), "begins with its site's path"),
     "size": (sites(site(max_body_size="1 GB")), "not 1 GB"),
@@ -54,6 +70,7 @@ VALUES: dict[str, tuple[dict[str, object], str]] = {
         },
         "",
     ),
+    "programs": (programs(login_path="/app/index.php", allow_cidrs=["192.0.2.0/24"], max_body_size="16m"), ""),
     "everything-behind-one": (sites(site("/")), ""),
     "loopback": ({"nginx_proxy_server_names": ["rig", "localhost", "127.0.0.1", "::1"]}, ""),
     "nothing": ({}, ""),
@@ -110,3 +127,11 @@ def test_one_site_gets_the_start_page_and_may_be_all_there_is(run: dict[str, dic
     assert "location = / {" not in run["everything-behind-one"]["text"]
     assert run["everything-behind-one"]["text"].count("location / {") == 2  # and the redirect of port 80
     assert "try_files /index.html" in run["nothing"]["text"]
+
+
+def test_programs_are_run_and_what_they_read_is_not_served(run: dict[str, dict[str, str]]) -> None:
+    """That nginx takes it so, and what it then serves, is molecule's matter."""
+    text = run["programs"]["text"]
+    assert text.count("fastcgi_pass unix:/run/app.sock;") == 2
+    assert "location = /app/index.php {\n            limit_req zone=dlhost_login" in text
+    assert "allow 192.0.2.0/24; deny all;\n        client_max_body_size 16m;\n        alias /usr/share/app/;" in text
