@@ -289,7 +289,7 @@ def _bring_templates(api: ZabbixApi, files: dict[str, str], check: bool) -> list
         raise ZabbixError(f"There is no template file for Zabbix {dotted(api.version)} or older.")
     text = fitting[max(fitting, key=_numbers)]
     order = {"format": "yaml", "source": text, "rules": _rules(api.version)}
-    differences = sorted(_differing(api.call("configuration.importcompare", order)))
+    differences = sorted(_differing(api.call("configuration.importcompare", order) or {}))
     if differences and not check:
         try:
             api.call("configuration.import", order)
