@@ -44,8 +44,8 @@ def require_branch(branch: str) -> None:
         raise UsageError(f"There is no driver branch {branch}. Maintained are {', '.join(maintained)}.")
 
 
-def driver_branch(host: Host, control_path_dir: Path) -> str:
-    """The branch of the driver that is installed on a host; empty where there is none.
+def driver_release(host: Host, control_path_dir: Path) -> str:
+    """The version of the driver that is installed on a host, such as 580.95.05; empty where there is none.
 
     Raises:
         UnreachableError: It does not answer.
@@ -53,7 +53,12 @@ def driver_branch(host: Host, control_path_dir: Path) -> str:
     looked = openssh.ask(host, control_path_dir, f"(\n{script('/sys')}\n)\necho complete=yes\n", TIMEOUT_S)
     if looked.contact is not Contact.REACHED:
         raise UnreachableError(f"{host.name} {looked.error}.")
-    branch: str = plugin_util("compatibility").branch_of(_package_version(facts(looked.printed)["packages"]))
+    return _package_version(facts(looked.printed)["packages"])
+
+
+def branch_of(release: str) -> str:
+    """The branch of a driver's version: 580 of 580.95.05."""
+    branch: str = plugin_util("compatibility").branch_of(release)
     return branch
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from dlhost.adapters import content, gpu_stack, inventory_source, openssh
+from dlhost.adapters.gpu_stack import branch_of
 from dlhost.adapters.xdg import private_place
 from dlhost.errors import ExitCode, RefusedError, UsageError
 from dlhost.operations.provision import Provisioned, left_to_do
@@ -41,7 +42,7 @@ class Outside:
     show: Callable[[Provisioned], None]
     confirm: Callable[[str], bool] | None
     ask: Callable[[str], str] | None = None
-    present: Callable[[Host, Path], str] = gpu_stack.driver_branch
+    release: Callable[[Host, Path], str] = gpu_stack.driver_release
     close_connections: Callable[[Iterable[Host], Path], None] = openssh.close_connections
 
 
@@ -59,7 +60,7 @@ def upgrade_driver(name: str, branch: str, limit: tuple[str, ...], outside: Outs
     for host, before in present:
         if any(other.outcome in {Outcome.FAILED, Outcome.BROUGHT_BACK} for other in done):
             # What went wrong on one host is first to be understood.
-            done.append(HostUpgrade(host, before, before, Outcome.NOT_BEGUN))
+            done.append(HostUpgrade(host.name, before, before, Outcome.NOT_BEGUN))
         else:
             done.append(_upgrade(name, branch, host, before, outside))
     reached = {host.host for host in done if host.outcome in {Outcome.UPGRADED, Outcome.NEWEST, Outcome.WAITS}}
@@ -67,85 +68,98 @@ def upgrade_driver(name: str, branch: str, limit: tuple[str, ...], outside: Outs
     return Upgrade(branch, tuple(done), tuple(_advice(inventory, branch, reached)))
 
 
-def _present(name: str, limit: tuple[str, ...], outside: Outside) -> tuple[Inventory, list[tuple[str, str]], list[str]]:
-    """The inventory, the hosts with a driver and its branch, and those that are to have one and have none yet."""
+def _present(
+    name: str, limit: tuple[str, ...], outside: Outside
+) -> tuple[Inventory, list[tuple[Host, str]], list[str]]:
+    """The inventory, the hosts with a driver and its release, and those that are to have one and have none yet."""
     location = inventory_source.find(name)
     inventory = inventory_source.load(location, inventory_source.vault_password(location, outside.ask), limit)
     driver = next(schema for schema in content.role_schemas() if schema.role == "nvidia_driver")
     hosts = [host for host in inventory.hosts if driver.applies_to(host)]
     if not hosts:
         raise UsageError(f"No host gets a driver: none is in group {', '.join(driver.groups)}.")
-    with private_place() as sockets:
-        try:
-            present = [(host.name, outside.present(host, sockets)) for host in hosts]
-        finally:
-            outside.close_connections(hosts, sockets)
-    without = [host for host, branch in present if not branch]
+    present = _releases(hosts, outside)
+    without = [host.name for host, release in present if not release]
     if len(without) == len(present):
         raise UsageError(
             f"{', '.join(without)}: no driver is installed, so there is none to upgrade. "
             f"dlhost provision -i {name} installs one where there is a GPU."
         )
-    return inventory, [(host, branch) for host, branch in present if branch], without
+    return inventory, [(host, release) for host, release in present if release], without
 
 
-def _plan(name: str, branch: str, due: Sequence[tuple[str, str]], outside: Outside) -> None:
+def _releases(hosts: Sequence[Host], outside: Outside) -> list[tuple[Host, str]]:
+    with private_place() as sockets:
+        try:
+            return [(host, outside.release(host, sockets)) for host in hosts]
+        finally:
+            outside.close_connections(hosts, sockets)
+
+
+def _plan(name: str, branch: str, due: Sequence[tuple[Host, str]], outside: Outside) -> None:
     """Show what would change, and see that the user wants it.
 
     Raises:
         RefusedError: A host cannot have the branch, or nobody agreed.
     """
-    newest = any(before == branch for _, before in due)
-    request = _request("provision", name, branch, [host for host, _ in due], {NEWEST: newest})
+    newest = any(branch_of(before) == branch for _, before in due)
+    request = _request("provision", name, branch, [host.name for host, _ in due], {NEWEST: newest})
     planned = outside.provision(replace(request, check=True))
     outside.show(planned)
     if planned.exit_code not in {ExitCode.DONE, ExitCode.USER_MUST_ACT}:
         raise RefusedError(f"Nothing was changed: {'; '.join(_reasons(planned.finished.report))}")
-    asked = question(branch, due)
+    asked = question(branch, [(host.name, before, branch_of(before) == branch) for host, before in due])
     if outside.confirm is None:
         raise RefusedError(f"{asked}\nNobody is here to agree to this; say --yes if you do.")
     if not outside.confirm(asked):
         raise RefusedError("Nothing was changed.")
 
 
-def _upgrade(name: str, branch: str, host: str, before: str, outside: Outside) -> HostUpgrade:
+def _upgrade(name: str, branch: str, host: Host, before: str, outside: Outside) -> HostUpgrade:
+    old = branch_of(before)
+
+    def ended(outcome: Outcome, after: str, reasons: tuple[str, ...], code: ExitCode) -> HostUpgrade:
+        return HostUpgrade(host.name, before, after, outcome, reasons, code)
+
     try:
-        applied = outside.provision(_request("provision", name, branch, [host], {NEWEST: before == branch}))
+        applied = outside.provision(_request("provision", name, branch, [host.name], {NEWEST: old == branch}))
     except RefusedError as error:  # By now something else keeps it; what was done on the hosts before is still told.
-        return HostUpgrade(host, before, before, Outcome.FAILED, (str(error),), ExitCode.REFUSED)
+        return ended(Outcome.FAILED, before, (str(error),), ExitCode.REFUSED)
     reasons, code = _reasons(applied.finished.report), applied.exit_code
     if code is ExitCode.INTERRUPTED:
-        return HostUpgrade(host, before, branch, Outcome.FAILED, ("interrupted; run it again to finish",), code)
+        return ended(Outcome.FAILED, branch, ("interrupted; run it again to finish",), code)
     if code is ExitCode.UNREACHABLE:
-        return HostUpgrade(host, before, branch, Outcome.FAILED, reasons, code)
+        return ended(Outcome.FAILED, branch, reasons, code)
     if code is ExitCode.USER_MUST_ACT:
         # Until then nothing can be proved.
-        return HostUpgrade(host, before, branch, Outcome.WAITS, left_to_do(applied.finished.report), code)
+        return ended(Outcome.WAITS, branch, left_to_do(applied.finished.report), code)
     if code is ExitCode.DONE:
-        outcome = Outcome.UPGRADED if _driver_changed(applied.finished.report) else Outcome.NEWEST
-        result = _proved(HostUpgrade(host, before, branch, outcome), name, outside)
+        [(_, after)] = _releases([host], outside)
+        outcome = Outcome.NEWEST if after == before else Outcome.UPGRADED
+        result = _proved(ended(outcome, after, (), code), branch, name, outside)
         if result.outcome is outcome or result.exit_code is ExitCode.INTERRUPTED:
             return result
         reasons, code = result.reasons, result.exit_code
-    if before == branch:
+    if old == branch:
         # Of its own branch, sources keep no release but the newest.
-        return HostUpgrade(host, before, branch, Outcome.FAILED, reasons, code)
-    back = outside.provision(_request("provision", name, before, [host], {CONSENT_TO_OLD: True}))
-    brought_back = HostUpgrade(host, before, before, Outcome.BROUGHT_BACK, reasons, code)
+        return ended(Outcome.FAILED, branch, reasons, code)
+    back = outside.provision(_request("provision", name, old, [host.name], {CONSENT_TO_OLD: True}))
+    brought_back = ended(Outcome.BROUGHT_BACK, old, reasons, code)
     if back.exit_code is ExitCode.USER_MUST_ACT:
         return replace(brought_back, reasons=(*reasons, *left_to_do(back.finished.report)))
     if back.exit_code is ExitCode.DONE:
-        proved = _proved(brought_back, name, outside)
+        [(_, after)] = _releases([host], outside)
+        proved = _proved(replace(brought_back, after=after), old, name, outside)
         if proved.outcome is Outcome.BROUGHT_BACK:
-            return brought_back
-        return replace(proved, reasons=(*reasons, f"with branch {before} again", *proved.reasons))
-    reasons = (*reasons, f"branch {before} could not be brought back", *_reasons(back.finished.report))
-    return HostUpgrade(host, before, branch, Outcome.FAILED, reasons, code)
+            return proved
+        return replace(proved, reasons=(*reasons, f"with branch {old} again", *proved.reasons))
+    reasons = (*reasons, f"branch {old} could not be brought back", *_reasons(back.finished.report))
+    return ended(Outcome.FAILED, branch, reasons, code)
 
 
-def _proved(upgraded: HostUpgrade, name: str, outside: Outside) -> HostUpgrade:
+def _proved(upgraded: HostUpgrade, branch: str, name: str, outside: Outside) -> HostUpgrade:
     """The host as it is if its checks pass, else as one that failed."""
-    proved = outside.verify(_request("verify", name, upgraded.after, [upgraded.host]))
+    proved = outside.verify(_request("verify", name, branch, [upgraded.host]))
     if proved.exit_code is ExitCode.DONE:
         return upgraded
     interrupted = proved.exit_code is ExitCode.INTERRUPTED
@@ -166,10 +180,6 @@ def _request(
         extra_vars={BRANCH: branch, CONSENT: True, **(settings or {})},
         arguments=("upgrade", "driver", "--to", branch, "-i", name),
     )
-
-
-def _driver_changed(report: RunReport) -> bool:
-    return any(role.changes for host in report.hosts for role in host.roles if role.role == CHANGED[-1])
 
 
 def _reasons(report: RunReport) -> tuple[str, ...]:

@@ -22,7 +22,7 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class HostUpgrade:
-    """One host; `before` and `after` are branches, `after` the one that it was left with as far as is known.
+    """One host; `before` and `after` are releases of the driver, or a branch where no more is known of what it has.
 
     `reasons` say what went wrong, or what only the user can do.
     """
@@ -53,14 +53,17 @@ class Upgrade:
         return ExitCode.USER_MUST_ACT if waits or self.left_to_do else ExitCode.DONE
 
 
-def question(branch: str, before: Sequence[tuple[str, str]]) -> str:
-    """What the user is asked before the first host is changed; `before` are hosts with their present branches."""
+def question(branch: str, before: Sequence[tuple[str, str, bool]]) -> str:
+    """What the user is asked before the first host is changed.
+
+    `before` are hosts with their present releases, and whether those are of the branch already.
+    """
     changes = [
-        f"{host}: driver {present} goes to its newest release"
-        if present == branch
+        f"{host}: driver {present} goes to the newest release of {branch}"
+        if stays
         else f"{host}: driver {present} is replaced by {branch}"
-        for host, present in before
+        for host, present, stays in before
     ]
-    switches = any(present != branch for _, present in before)
+    switches = not all(stays for _, _, stays in before)
     way_back = "; one that fails its checks gets its old branch back" if switches else ""
     return "\n".join([*changes, f"One host after the other{way_back}. Go on?"])

@@ -117,9 +117,9 @@ def test_an_upgrade_to_the_present_branch_takes_its_newest_release(rig: Rig) -> 
     rig.run(0, "drift")
     said = rig.run(0, "upgrade", "driver", "--to", "580", "--yes")
     assert "package nvidia-driver-cuda: 580.95.05-1, would be 580.126.20-1" in said
-    assert "rig: upgraded: driver 580\n" in said
+    assert "rig: upgraded: driver 580.95.05 → 580.126.20\n" in said
     assert rig.driver() == "580 hold"
-    assert "rig: the newest already: driver 580\n" in rig.run(0, "upgrade", "driver", "--to", "580", "--yes")
+    assert "rig: the newest already: driver 580.126.20\n" in rig.run(0, "upgrade", "driver", "--to", "580", "--yes")
 
 
 def test_an_upgrade_that_fails_brings_the_old_branch_back(rig: Rig) -> None:
@@ -130,14 +130,14 @@ def test_an_upgrade_that_fails_brings_the_old_branch_back(rig: Rig) -> None:
         said = rig.run(1, "upgrade", "driver", "--to", "590", "--yes")
     finally:
         rig.host.execute(f"rm {STUMBLING_BLOCK}")
-    assert "brought back: driver 580" in said
+    assert "brought back: driver 580.126.20\n" in said
     assert rig.driver() == "580 hold"
     rig.run(0, "verify")
 
 
 def test_an_upgrade_replaces_proves_and_says_what_the_inventory_lacks(rig: Rig) -> None:
     said = rig.run(6, "upgrade", "driver", "--to", "590", "--yes")
-    assert "rig: upgraded: driver 580 → 590" in said
+    assert "rig: upgraded: driver 580.126.20 → 590.48.01" in said
     assert 'Set nvidia_driver_branch: "590" in ' in said
     assert rig.driver() == "590 hold"
 

@@ -48,7 +48,10 @@ DONE, MUST_ACT, FAILED, CHECK_FAILED = (
 
 @dataclass
 class Hosts:
-    """Hosts with a driver each; `ends` are the exit codes of runs by their words, where one does not go well."""
+    """Hosts with a driver each; `ends` are the exit codes of runs by their words, where one does not go well.
+
+    Of every branch, release 1 is the newest, which hosts have but for those that are `outdated`.
+    """
 
     ends: dict[str, ExitCode] = field(default_factory=dict)
     present: dict[str, str] = field(default_factory=lambda: {"alpha": "580", "beta": "580"})
@@ -71,9 +74,12 @@ class Hosts:
             verify=lambda request: Judged(*self.finish(request)),
             show=lambda _planned: setattr(self, "shown", self.shown + 1),
             confirm=None if self.agrees is None else self.confirm,
-            present=lambda host, _sockets: self.present.get(host.name, ""),
+            release=lambda host, _sockets: self.release(host.name),
             close_connections=lambda _hosts, _sockets: None,
         )
+
+    def release(self, host: str) -> str:
+        return f"{self.present[host]}.{0 if host in self.outdated else 1}" if host in self.present else ""
 
     def confirm(self, question: str) -> bool:
         self.questions.append(question)
@@ -91,15 +97,17 @@ class Hosts:
         if code is ExitCode.REFUSED:
             raise RefusedError("Its disk is full.")
         branch = request.extra_vars["nvidia_driver_branch"]
-        changed = {name for name in request.hosts if name in self.outdated or self.present.get(name) != branch}
-        hosts = tuple(report(host, code, driver_changed=host in changed) for host in request.hosts)
+        hosts = tuple(report(host, code) for host in request.hosts)
+        if request.operation == "provision" and not request.check and code is DONE:
+            self.present |= dict.fromkeys(request.hosts, branch)
+            self.outdated -= set(request.hosts)
         record = RunRecord("1", request.operation, "rig", "me", datetime.now(UTC), ())
         ran = RunReport(hosts, check=request.check, complete=True, interrupted=code is ExitCode.INTERRUPTED)
         inventory = Inventory(Location("rig", Path("rig")), ())
         return Finished(record, ran, (), inventory, False, (), {}), Path("log"), code
 
 
-def report(host: str, code: ExitCode, *, driver_changed: bool) -> HostReport:
+def report(host: str, code: ExitCode) -> HostReport:
     """What a run that ended so says of a host."""
     if code is MUST_ACT:
         return HostReport(host, HostStatus.OK, actions_needed=("reboot",))
@@ -108,7 +116,8 @@ def report(host: str, code: ExitCode, *, driver_changed: bool) -> HostReport:
         return HostReport(host, HostStatus.FAILED, checks=(check,))
     if code is FAILED:
         return HostReport(host, HostStatus.FAILED, failure=Failure("nvidia_driver", "Install", "apt failed"))
-    changes = (Change("Install the driver in one transaction"),) if driver_changed else ()
+    # Something of the role always changes here, and need not be the driver.
+    changes = (Change("Have the files of the role"),)
     return HostReport(host, HostStatus.OK, roles=(RoleReport("nvidia_driver", RoleStatus.CHANGED, changes=changes),))
 
 
@@ -123,7 +132,7 @@ def settings(request: Request) -> set[str]:
 
 def test_hosts_with_a_gpu_are_upgraded_one_after_the_other() -> None:
     hosts = Hosts()
-    assert hosts.upgrade() == ([("alpha", Outcome.UPGRADED, "590"), ("beta", Outcome.UPGRADED, "590")], MUST_ACT)
+    assert hosts.upgrade() == ([("alpha", Outcome.UPGRADED, "590.1"), ("beta", Outcome.UPGRADED, "590.1")], MUST_ACT)
     assert hosts.runs == [
         "plan alpha,beta 590",
         "provision alpha 590",
@@ -132,7 +141,7 @@ def test_hosts_with_a_gpu_are_upgraded_one_after_the_other() -> None:
         "verify beta 590",
     ]
     assert hosts.shown == 1
-    assert "alpha: driver 580 is replaced by 590" in hosts.questions[0]
+    assert "alpha: driver 580.1 is replaced by 590" in hosts.questions[0]
     assert {frozenset(settings(request)) for request in hosts.requests} == {
         frozenset({"nvidia_driver_allow_branch_switch"})
     }
@@ -142,7 +151,7 @@ def test_hosts_with_a_gpu_are_upgraded_one_after_the_other() -> None:
 def test_a_failed_check_brings_the_old_branch_back_and_stops() -> None:
     hosts = Hosts({"verify alpha 590": CHECK_FAILED})
     assert hosts.upgrade() == (
-        [("alpha", Outcome.BROUGHT_BACK, "580"), ("beta", Outcome.NOT_BEGUN, "580")],
+        [("alpha", Outcome.BROUGHT_BACK, "580.1"), ("beta", Outcome.NOT_BEGUN, "580.1")],
         CHECK_FAILED,
     )
     assert hosts.runs[-2:] == ["provision alpha 580", "verify alpha 580"]
@@ -154,18 +163,18 @@ def test_a_failed_check_brings_the_old_branch_back_and_stops() -> None:
 
 def test_a_failed_installation_brings_the_old_branch_back() -> None:
     hosts = Hosts({"provision alpha 590": FAILED})
-    assert hosts.upgrade(limit=("alpha",)) == ([("alpha", Outcome.BROUGHT_BACK, "580")], FAILED)
+    assert hosts.upgrade(limit=("alpha",)) == ([("alpha", Outcome.BROUGHT_BACK, "580.1")], FAILED)
 
 
 def test_what_came_back_and_does_not_work_is_no_way_back() -> None:
     hosts = Hosts({"verify alpha 590": CHECK_FAILED, "verify alpha 580": CHECK_FAILED})
-    assert hosts.upgrade(limit=("alpha",)) == ([("alpha", Outcome.FAILED, "580")], CHECK_FAILED)
+    assert hosts.upgrade(limit=("alpha",)) == ([("alpha", Outcome.FAILED, "580.1")], CHECK_FAILED)
     assert "with branch 580 again" in hosts.reasons
 
 
 def test_a_host_without_a_driver_keeps_nobody_waiting() -> None:
     hosts = Hosts(present={"alpha": "580"})
-    assert hosts.upgrade()[0] == [("alpha", Outcome.UPGRADED, "590"), ("beta", Outcome.NOT_BEGUN, "")]
+    assert hosts.upgrade()[0] == [("alpha", Outcome.UPGRADED, "590.1"), ("beta", Outcome.NOT_BEGUN, "")]
     assert hosts.reasons == ["no driver is installed yet"]
 
 
@@ -191,7 +200,7 @@ def test_a_lost_host_is_not_brought_back() -> None:
 def test_what_was_done_is_told_though_another_host_is_refused() -> None:
     hosts = Hosts({"provision beta 590": ExitCode.REFUSED})
     assert hosts.upgrade() == (
-        [("alpha", Outcome.UPGRADED, "590"), ("beta", Outcome.FAILED, "580")],
+        [("alpha", Outcome.UPGRADED, "590.1"), ("beta", Outcome.FAILED, "580.1")],
         ExitCode.REFUSED,
     )
     assert hosts.reasons == ["Its disk is full."]
@@ -200,7 +209,7 @@ def test_what_was_done_is_told_though_another_host_is_refused() -> None:
 def test_a_host_that_has_the_branch_goes_to_its_newest_release() -> None:
     hosts = Hosts(present={"alpha": "590", "beta": "590"}, outdated={"beta"})
     write(Path("inventories/rig/group_vars/gpu.yml"), 'nvidia_driver_branch: "590"\n')
-    assert hosts.upgrade() == ([("alpha", Outcome.NEWEST, "590"), ("beta", Outcome.UPGRADED, "590")], DONE)
+    assert hosts.upgrade() == ([("alpha", Outcome.NEWEST, "590.1"), ("beta", Outcome.UPGRADED, "590.1")], DONE)
     assert hosts.runs == [
         "plan alpha,beta 590",
         "provision alpha 590",
@@ -212,8 +221,8 @@ def test_a_host_that_has_the_branch_goes_to_its_newest_release() -> None:
         "nvidia_driver_newest" in settings(request) for request in hosts.requests if request.operation != "verify"
     )
     assert hosts.questions == [
-        "alpha: driver 590 goes to its newest release\n"
-        "beta: driver 590 goes to its newest release\n"
+        "alpha: driver 590.1 goes to the newest release of 590\n"
+        "beta: driver 590.0 goes to the newest release of 590\n"
         "One host after the other. Go on?"
     ]
 
@@ -222,7 +231,7 @@ def test_a_host_that_has_the_branch_goes_to_its_newest_release() -> None:
 def test_a_release_of_the_same_branch_that_fails_has_no_way_back(where: str) -> None:
     hosts = Hosts({f"{where} alpha 590": CHECK_FAILED}, present={"alpha": "590", "beta": "580"})
     assert hosts.upgrade() == (
-        [("alpha", Outcome.FAILED, "590"), ("beta", Outcome.NOT_BEGUN, "580")],
+        [("alpha", Outcome.FAILED, "590"), ("beta", Outcome.NOT_BEGUN, "580.1")],
         CHECK_FAILED,
     )
     assert hosts.runs[-1] == f"{where} alpha 590"
