@@ -128,6 +128,8 @@ def _upgrade(name: str, branch: str, host: Host, before: str, outside: Outside) 
     reasons, code = _reasons(applied.finished.report), applied.exit_code
     if code is ExitCode.INTERRUPTED:
         return ended(Outcome.FAILED, branch, ("interrupted; run it again to finish",), code)
+    if code is ExitCode.REFUSED:
+        return ended(Outcome.FAILED, before, reasons, code)
     if code is ExitCode.UNREACHABLE:
         return ended(Outcome.FAILED, branch, reasons, code)
     if code is ExitCode.USER_MUST_ACT:

@@ -15,6 +15,8 @@ from dlhost.values.services import Trust, WayIn
 
 # What a role says with this is meant for the user, as what is written of a task that only ran is not.
 SAYS = "ansible.builtin.debug"
+# The one with which it refuses; after a failure of another task it only says why.
+REFUSES = "ansible.builtin.fail"
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,12 +167,16 @@ class RoleReport:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """What ended a host's run: the task, where it is defined, and its message."""
+    """What ended a host's run: the task, where it is defined, and its message.
+
+    `refusal`: nothing broke; a role would not go on with what the inventory says or the host is.
+    """
 
     role: str
     task: str
     message: str
     path: str = ""
+    refusal: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,10 +218,19 @@ class RunReport:
         return tuple(host for host in self.hosts if host.status is status)
 
     @property
+    def refused(self) -> bool:
+        """Whether roles refused, and that was before anything was changed on any host."""
+        failures = [host.failure for host in self.hosts_that_are(HostStatus.FAILED)]
+        refusals_only = all(failure is not None and failure.refusal for failure in failures)
+        return bool(failures) and refusals_only and not any(host.changed for host in self.hosts)
+
+    @property
     def exit_code(self) -> ExitCode:
         """The worst thing that happened: an interrupt, then a failed or forgotten host, then a lost one."""
         if self.interrupted:
             return ExitCode.INTERRUPTED
+        if self.complete and self.refused and not self.hosts_that_are(HostStatus.NOT_REACHED):
+            return ExitCode.REFUSED
         if not self.complete or self.hosts_that_are(HostStatus.FAILED) or self.hosts_that_are(HostStatus.NOT_REACHED):
             return ExitCode.TASK_FAILED
         if self.hosts_that_are(HostStatus.UNREACHABLE):
@@ -265,7 +280,8 @@ def _host(name: str, ended: list[TaskEnded], stats: Stats | None, cut: str) -> H
         failure = Failure("", "", "no reason was given")
         if failures:
             last = failures[-1]
-            failure = Failure(last.role, last.task, last.message, last.path)
+            refusal = failures == [last] and (last.rules or last.action == REFUSES)
+            failure = Failure(last.role, last.task, last.message, last.path, refusal)
     # That a role's values are good says nothing of how it is kept, that they are not ends the run.
     telling = [event for event in ended if event.role and (not event.rules or event.outcome is Outcome.FAILED)]
     roles = dict.fromkeys(event.role for event in telling)

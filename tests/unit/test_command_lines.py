@@ -102,17 +102,32 @@ CHANGED = (ended("alpha", Outcome.CHANGED), ended("beta"), stats())
 UNKNOWN = (ended("alpha", undetermined="the package is not there yet"), ended("beta"), stats())
 VERDICT = ended("alpha", Outcome.FAILED, role="", task="Require that every check passed", message="not so")
 
+A_REFUSAL = ended("alpha", Outcome.FAILED, action="ansible.builtin.fail", message="there is no branch 999")
+BAD_VALUE = ended("alpha", Outcome.FAILED, rules=True, message="Argument validation failed")
+
 ENDED: list[tuple[str, tuple[Event, ...], ExitCode, str]] = [
     ("provision", ALL_WELL, ExitCode.DONE, "dlhost verify -i rig"),
     ("provision", CHANGED, ExitCode.DONE, "Install packages"),
     ("provision", FAILED, ExitCode.TASK_FAILED, "E: no space left"),
     ("provision", LOST_MIDWAY, ExitCode.UNREACHABLE, "Broken pipe"),
     ("provision", (*FAILED[:1], *LOST_MIDWAY[:1], stats({"alpha": 1}, {})), ExitCode.TASK_FAILED, ""),
+    ("provision", (A_REFUSAL, ended("beta"), stats(failures={"alpha": 1})), ExitCode.REFUSED, "there is no branch 999"),
+    ("provision", (BAD_VALUE, ended("beta"), stats(failures={"alpha": 1})), ExitCode.REFUSED, "Argument validation"),
+    # Not where a host was changed before, and not where it says why another task failed.
+    (
+        "provision",
+        (A_REFUSAL, *CHANGED[1:-1], ended("beta", Outcome.CHANGED), stats({"alpha": 1}, {})),
+        ExitCode.TASK_FAILED,
+        "",
+    ),
+    ("provision", (*FAILED[:1], A_REFUSAL, ended("beta"), stats({"alpha": 1}, {})), ExitCode.TASK_FAILED, ""),
+    ("provision", (A_REFUSAL, LOST_MIDWAY[0], stats({"alpha": 1}, {})), ExitCode.TASK_FAILED, ""),
     ("provision", (), ExitCode.TASK_FAILED, "Ansible ended before the run was over"),
     ("drift", ALL_WELL, ExitCode.DONE, "in sync"),
     ("drift", CHANGED, ExitCode.DRIFT, "drifted"),
     ("drift", UNKNOWN, ExitCode.DRIFT, "the package is not there yet"),
     ("drift", FAILED, ExitCode.TASK_FAILED, "E: no space left"),
+    ("drift", (A_REFUSAL, ended("beta"), stats(failures={"alpha": 1})), ExitCode.REFUSED, "there is no branch 999"),
     ("drift", LOST_MIDWAY, ExitCode.UNREACHABLE, "Broken pipe"),
     ("verify", (check("alpha", CheckResult.PASS), *ALL_WELL), ExitCode.DONE, "1 passed, 0 failed, 0 skipped"),
     ("verify", (check("alpha", CheckResult.SKIP, "no clock"), *ALL_WELL), ExitCode.DONE, "no clock"),
@@ -152,6 +167,7 @@ ENDED: list[tuple[str, tuple[Event, ...], ExitCode, str]] = [
         "Broken pipe",
     ),
     ("verify", FAILED, ExitCode.TASK_FAILED, "E: no space left"),
+    ("verify", (A_REFUSAL, ended("beta"), stats(failures={"alpha": 1})), ExitCode.REFUSED, "there is no branch 999"),
     ("verify", LOST_MIDWAY, ExitCode.UNREACHABLE, "Broken pipe"),
 ]
 
