@@ -77,6 +77,11 @@ def module_util(name: str) -> Any:
     return _shared(f"module_utils.{name}")
 
 
+def plugin_filter(name: str) -> Any:
+    """One of its filters."""
+    return _shared(f"filter.{name}")
+
+
 def _shared(name: str) -> Any:
     path = str(collections_path())
     if path not in sys.path:

@@ -1,7 +1,8 @@
-"""connect vscode: what an editor needs to know of a host."""
+"""connect vscode, zabbix: what an editor, or a Zabbix server of one's own, needs to know of hosts."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -77,3 +78,51 @@ def _tell_servers(found: ForVSCode) -> None:
             typer.echo(f"#             or {way.url} where VS Code trusts the inventory's authority")
         if way.password:
             typer.echo(f"#   password  {way.password}")
+
+
+@app.command("zabbix")
+def zabbix_command(
+    inventory: options.Inventory,
+    limit: options.Limit = "",
+    psk: Annotated[bool, typer.Option("--psk", help="Show the pre-shared keys as well; they are secrets.")] = False,
+    template: Annotated[
+        str, typer.Option("--template", help="Print the templates for this version of Zabbix.", metavar="VERSION")
+    ] = "",
+    output: Annotated[
+        str, typer.Option("--output", "-o", help="Write the templates there instead of printing them.", metavar="FILE")
+    ] = "",
+) -> None:
+    """Show what a Zabbix server of your own needs to know: names, keys and templates to import."""
+    from dlhost.errors import UsageError
+    from dlhost.operations.connect import zabbix, zabbix_template
+
+    if template:
+        if psk:
+            raise UsageError("--psk goes with the hosts, not with --template.")
+        text = zabbix_template(template)
+        if output:
+            _write_template(Path(output), text)
+        else:
+            typer.echo(text, nl=False)
+        return
+    if output:
+        raise UsageError("--output goes with --template.")
+    found = zabbix(inventory, options.names(limit), options.ask_secret())
+    typer.echo(
+        "# In Zabbix, import the templates (--template), then make each host with them: dlhost GPU, dlhost host."
+    )
+    typer.echo("# Encryption, connections from and to the host: PSK.")
+    for host in found:
+        typer.echo(f"host name       {host.name}")
+        typer.echo(f"  PSK identity  {host.psk_identity}")
+        typer.echo(f"  PSK           {host.psk if psk else 'as --psk shows it'}")
+
+
+def _write_template(path: Path, text: str) -> None:
+    from dlhost.errors import UsageError
+
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"{path} cannot be written: {error.strerror}.") from None
+    typer.echo(path)

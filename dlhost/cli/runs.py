@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dlhost.cli import options
+from dlhost.render.plain import plain
 
 if TYPE_CHECKING:
-    from dlhost.operations.run import Outside, Request
+    from dlhost.operations.run import Judged, Outside, Request
 
 
 def provision_command(
@@ -65,6 +66,7 @@ def drift_command(
         options.print_json(documents.drift_document(result.finished.record, result.finished.report, result.exit_code))
     else:
         terminal.drift(options.output(), result.finished.report, result.log)
+    _warn(result)
     raise typer.Exit(result.exit_code)
 
 
@@ -88,7 +90,14 @@ def verify_command(
         options.print_json(documents.verify_document(result.finished.record, result.finished.report, result.exit_code))
     else:
         terminal.checks(options.output(), result.finished.report, result.log)
+    _warn(result)
     raise typer.Exit(result.exit_code)
+
+
+def _warn(result: Judged) -> None:
+    """Say whose monitoring does not know of the result; the result is the same."""
+    for sentence in result.finished.untold:
+        typer.echo(plain(sentence), err=True)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,10 +9,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from dlhost.adapters import content, inventory_source, openssh, runner, state, vault
+from dlhost.adapters import content, inventory_source, monitoring, openssh, runner, state, vault
 from dlhost.adapters.git import revision
 from dlhost.errors import ExitCode, InventoryError, RefusedError, UsageError
 from dlhost.render import log
+from dlhost.values import monitoring as monitored
 from dlhost.values import preflight
 from dlhost.values.inventory import Host, Inventory
 from dlhost.values.preflight import Contact, Probe
@@ -89,6 +90,7 @@ class Outside:
     ask: Callable[[str], str] | None = None
     confirm: Callable[[str], bool] | None = None
     offers: Callable[[Iterable[Host], Path], Mapping[str, Offer]] = openssh.offers
+    tell: Callable[[Iterable[monitoring.Message], Path], list[str]] = monitoring.tell
     announce: Callable[[Sequence[str], Sequence[str]], None] = lambda _hosts, _roles: None
     listen: Listener = lambda _event: None
 
@@ -98,7 +100,7 @@ class Finished:
     """A run that ended, with everything that was seen of it, already free of secrets.
 
     `everything`: it was about all of the inventory's hosts. `offers` are what the hosts say that they offer, by name,
-    after a run that was to change them.
+    after a run that was to change them. `untold` says whose Zabbix server does not know of the result, and why.
     """
 
     record: RunRecord
@@ -108,6 +110,7 @@ class Finished:
     everything: bool
     schemas: Sequence[RoleSchema]
     offers: Mapping[str, Offer]
+    untold: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,7 +225,8 @@ def secret_texts(inventory: Inventory, extra_vars: Mapping[str, Any], schemas: S
     found: list[Any] = [host.connection.become_password for host in inventory.hosts]
     for name, value in (*((setting.name, setting.value) for setting in inventory.settings), *extra_vars.items()):
         found += secrets_in(options[name], value) if name in options else ()
-    return inventory.secrets | {text for value in found for text in texts_in(value)}
+    derived = {monitoring.derived_key(host) for host in inventory.hosts}
+    return inventory.secrets | derived | {text for value in found for text in texts_in(value)}
 
 
 def known_options(schemas: Sequence[RoleSchema]) -> dict[str, Option]:
@@ -281,7 +285,7 @@ class _Scope:
 
 def _run(request: Request, outside: Outside, scope: _Scope, record: RunRecord) -> Finished:
     inventory, password = scope.inventory, scope.password
-    probes, become_password = _look(request, outside, inventory, scope.roles)
+    probes, passwords, become_password = _look(request, outside, inventory, scope.roles)
     _require_consent(probes, request, outside, scope.roles)
     lost = {probe.host: probe for probe in probes if probe.contact is Contact.UNREACHABLE}
     reached = [host.name for host in inventory.hosts if host.name not in lost]
@@ -323,20 +327,34 @@ def _run(request: Request, outside: Outside, scope: _Scope, record: RunRecord) -
         offers = outside.offers([on_port(host, ports[host.name]) for host in well], runner.control_path_dir())
     hosts = tuple(_with_port(by_name[host.name], host, answered[host.name]) for host in inventory.hosts)
     ran = replace(ran, hosts=hosts, complete=ran.complete or not reached)
-    return Finished(record, ran, tuple(events), inventory, scope.everything, scope.schemas, offers)
+    untold: tuple[str, ...] = ()
+    # What was asked of some roles alone says nothing of the host.
+    if request.operation in monitored.ITEMS and not (interrupted or request.roles or request.skip):
+        messages = [
+            monitoring.Message(
+                on_port(host, answered[host.name]),
+                monitored.ITEMS[request.operation],
+                monitored.value(request.operation, by_name[host.name], datetime.now(UTC)),
+                passwords.get(host.name),
+            )
+            for host in inventory.hosts
+            if monitored.is_monitored(host) and by_name[host.name].status in monitored.TELLING
+        ]
+        untold = tuple(outside.tell(messages, runner.control_path_dir()))
+    return Finished(record, ran, tuple(events), inventory, scope.everything, scope.schemas, offers, untold)
 
 
 def _look(
     request: Request, outside: Outside, inventory: Inventory, roles: Sequence[str]
-) -> tuple[list[Probe], str | None]:
-    """Probe every host; returns what was seen, and the sudo password where one had to be asked for.
+) -> tuple[list[Probe], dict[str, str], str | None]:
+    """Probe every host; returns what was seen, the sudo passwords by host, and the one that had to be asked for.
 
     Raises:
         RefusedError: Some host must not be touched; every reason is named.
     """
     sockets = runner.control_path_dir()
     found = outside.probe_all(inventory.hosts, sockets)
-    probes, _, asked = judge_sudo(found, inventory.hosts, outside.try_sudo_password, outside.ask, sockets)
+    probes, passwords, asked = judge_sudo(found, inventory.hosts, outside.try_sudo_password, outside.ask, sockets)
     refused = [
         f"{probe.host} {refusal}."
         for probe in probes
@@ -344,7 +362,7 @@ def _look(
     ]
     if refused:
         raise RefusedError("\n".join(refused))
-    return probes, asked
+    return probes, passwords, asked
 
 
 def judge_sudo(

@@ -30,8 +30,14 @@ GROUPS = {
     Profile.CLOUD_VM: ("gpu", "workspace", "web"),
     Profile.CPU_ONLY: ("workspace", "web"),
 }
+# What a host may be for besides, each with what it brings.
+MORE_GROUPS = {
+    "desktop": "graphical desktops",
+    "monitored": "reports to Zabbix: to the server below, or to yours (zabbix_agent_server)",
+    "monitoring_server": "a Zabbix server of the inventory's own; its pages are at the web front",
+}
 # The name is a host's too, and Ansible cannot tell a host from a group or from its own words.
-TAKEN = frozenset({"all", "ungrouped", "localhost"}.union(*GROUPS.values()))
+TAKEN = frozenset({"all", "ungrouped", "localhost"}.union(*GROUPS.values(), MORE_GROUPS))
 
 # `dlhost demo` makes and removes the inventory of this name.
 DEMO = "demo"
@@ -77,6 +83,10 @@ def hosts_file(new: NewInventory) -> str:
     ]
     for group in GROUPS[new.profile]:
         lines += [f"    {group}:", "      hosts:", f"        {_bare_or_quoted(new.name)}:"]
+    lines += ["    # More of them; take the # away for those that you want."]
+    for group, brings in MORE_GROUPS.items():
+        name = _bare_or_quoted(new.name)
+        lines += [f"    # {group}:  # {brings}", "    #   hosts:", f"    #     {name}:"]
     return "\n".join([*lines, ""])
 
 

@@ -15,13 +15,13 @@ from dlhost.values.schema import RoleSchema, secrets_in
 SCHEMA_VERSION = 1
 DIRECTORY = "/etc/dlhost/services.d"
 # For the shell's completion; a host may offer others.
-NAMES = ("jupyter", "tensorboard", "vnc")
+NAMES = ("jupyter", "tensorboard", "vnc", "zabbix")
 
 # What may become part of a command or of an address that a browser opens.
 _NAME = re.compile(r"[a-z][a-z0-9_-]*")
 _USER = re.compile(r"\w[\w.@-]*")
-# What opens it: a browser, or a viewer of desktops.
-_SCHEME = re.compile(r"http|vnc")
+# What opens it: a browser, by itself or through the front that alone serves it, or a viewer of desktops.
+_SCHEME = re.compile(r"https?|vnc")
 _PATH = re.compile(r"(?:/[\w.~%@+-]*)+", re.ASCII)
 _FRONT = re.compile(r"https://(?:[A-Za-z0-9.-]+|\[[0-9a-fA-F:.]+\])(?::\d{1,5})?")
 
@@ -105,7 +105,8 @@ def ways_in(host: Host, offer: Offer, schemas: Iterable[RoleSchema], where: str)
     for service in offer.services:
         several = len(choose(offer.services, service.name, "")) > 1
         user = f" --user {service.user}" if several else ""
-        variable = _password(service, roles.get(service.name), host)
+        role = roles.get(service.name) or roles.get(f"{service.name}_server")
+        variable = _password(service, role, host)
         found.append(
             WayIn(
                 host=host.name,

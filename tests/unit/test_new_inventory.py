@@ -53,6 +53,18 @@ def test_a_new_inventory_is_one_that_ansible_and_we_can_read(scanned: World) -> 
     assert scanned("secrets", "check", "-i", "lab").exit_code == ExitCode.DONE
 
 
+def test_groups_to_choose_from_are_a_few_signs_away(scanned: World) -> None:
+    scanned(*INIT, "--fingerprint", KEY.fingerprint)
+
+    location = inventory_source.find("lab")
+    hosts = location.path / "hosts.yml"
+    head, more = hosts.read_text().split("    # More of them")
+    hosts.write_text(head + re.sub(r"(?m)^    # ", "    ", more.partition("\n")[2]))
+
+    (host,) = inventory_source.load(location, vault.find_password(location, None)).hosts
+    assert set(host.groups) == {"all", "gpu", "workspace", "web", "desktop", "monitored", "monitoring_server"}
+
+
 def test_what_is_private_is_private(scanned: World) -> None:
     old = os.umask(0)
     try:

@@ -16,6 +16,7 @@ import pytest
 from dlhost.adapters import browser, network, openssh
 from dlhost.cli import options
 from dlhost.errors import DlhostError, ExitCode, UnreachableError
+from dlhost.operations.services import url_through_tunnel
 from dlhost.values.inventory import Connection, Host
 from dlhost.values.schema import role_schema
 from dlhost.values.services import DIRECTORY, Offer, Service, WayIn, offer_from, ways_in
@@ -53,6 +54,28 @@ def test_a_front_may_have_any_name_and_port(url: str) -> None:
     offer = offered(ADA, front={"url": url, "paths": ["/jupyter/ada/"]})
 
     assert offer.url(offer.services[0]) == f"{url}/jupyter/ada/"
+
+
+def test_what_the_front_alone_serves_is_reached_by_its_port() -> None:
+    pages = {"name": "zabbix", "user": "Admin", "port": 443, "path": "/zabbix/", "scheme": "https"}
+    schema = role_schema(
+        "zabbix_server",
+        {
+            "argument_specs": {
+                "main": {
+                    "short_description": "Zabbix",
+                    "options": {"zabbix_server_admin_password": {"type": "str", "no_log": True}},
+                }
+            }
+        },
+        needed={"zabbix_server_admin_password": {}},
+    )
+    host = Host("rig", (), Connection(), {"zabbix_server_admin_password": "secret"})
+
+    (way,) = ways_in(host, offered(pages), [schema], "-i lab")
+
+    assert url_through_tunnel(offered(pages).services[0], 8443) == "https://127.0.0.1:8443/zabbix/"
+    assert way.password == "dlhost secrets show zabbix_server_admin_password -i lab"  # noqa: S105  a command
 
 
 STRANGE = [
@@ -382,7 +405,7 @@ def test_a_tunnel_is_a_services_or_of_ports(way: Way, arguments: tuple[str, ...]
 
 def test_names_of_services_are_completed() -> None:
     assert options.complete_service("j") == ["jupyter"]
-    assert options.complete_service("") == ["jupyter", "tensorboard", "vnc"]
+    assert options.complete_service("") == ["jupyter", "tensorboard", "vnc", "zabbix"]
 
 
 def test_a_port_answers_or_says_why_not(taken: int) -> None:

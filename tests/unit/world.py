@@ -15,6 +15,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from dlhost.adapters import content
+from dlhost.adapters.monitoring import Message
 from dlhost.cli import options
 from dlhost.cli.app import app
 from dlhost.operations import run as operation
@@ -137,6 +138,8 @@ class World:
     offers: dict[str, Offer] = field(default_factory=dict)
     asked: list[tuple[str, int | None]] = field(default_factory=list)
     at_terminal: bool = False
+    told: list[Message] = field(default_factory=list)
+    untold: list[str] = field(default_factory=list)
 
     def run(self, run: PlaybookRun, listen: Listener) -> bool:
         self.runs.append(run)
@@ -164,6 +167,10 @@ class World:
         self.asked += [(host.name, host.connection.port) for host in hosts]
         return {name: offer for name, offer in self.offers.items() if name in dict(self.asked)}
 
+    def tell(self, messages: Iterable[Message], _sockets: Path) -> list[str]:
+        self.told += messages
+        return self.untold
+
     def ask(self, question: str) -> str:
         self.questions.append(question)
         if not self.answers:
@@ -184,6 +191,7 @@ class World:
                 try_sudo_password=self.try_sudo_password,
                 close_connections=self.close,
                 offers=self.all_offers,
+                tell=self.tell,
             )
             patch.setattr("dlhost.operations.run.Outside", fakes)
             patch.setattr("sys.argv", ["dlhost", *arguments])
