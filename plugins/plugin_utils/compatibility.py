@@ -349,19 +349,19 @@ class Table:
     ) -> str:
         """Why a host with these cards cannot have this branch with this kernel module: open, proprietary or auto."""
         today = today or datetime.date.today()
-        advice = self._driver_advice(cards, today)
+        nearest = self.driver_branch(cards, today)
+        advice = self._driver_advice(cards, nearest)
         wanted = self.branch(branch)
         if wanted is None:
             return f"There is no driver branch {branch} in dlhost's table, {self._spelling(branch)}; {advice}."
         return (
             self._at_odds(cards)
             or self._unsupported(cards, wanted, advice)
-            or ("" if allow_end_of_life or wanted.is_maintained(today) else self._over(wanted, advice))
+            or ("" if allow_end_of_life or wanted.is_maintained(today) else self._over(wanted, nearest, advice))
             or self._wrong_module(cards, wanted, kernel_module)
         )
 
-    def _driver_advice(self, cards: Sequence[Card], today: datetime.date) -> str:
-        nearest = self.driver_branch(cards, today)
+    def _driver_advice(self, cards: Sequence[Card], nearest: Branch | None) -> str:
         if nearest:
             return f"set nvidia_driver_branch to {nearest.name}"
         return f"no maintained branch supports {'it' if len(cards) == 1 else 'all cards of this host'}"
@@ -393,9 +393,14 @@ class Table:
             "proprietary one, and a host runs one of them; take one of the two cards out of this host."
         )
 
-    def _over(self, branch: Branch, advice: str) -> str:
+    def _over(self, branch: Branch, nearest: Branch | None, advice: str) -> str:
         month = f" of {branch.end_of_life}" if branch.end_of_life else ""
-        return f"Driver branch {branch.name} is past its end of life{month}; {advice}."
+        without = "nvidia_driver_allow_end_of_life to true to do without fixes"
+        return (
+            f"Driver branch {branch.name} is past its end of life{month}; {advice}, or {without}."
+            if nearest
+            else f"Driver branch {branch.name} is past its end of life{month}, and {advice}; set {without}."
+        )
 
     def _wrong_module(self, cards: Sequence[Card], branch: Branch, kernel_module: str) -> str:
         fitting = self.kernel_modules(cards, branch)

@@ -138,7 +138,12 @@ def plan(facts: Mapping[str, Any], settings: Settings, table: Table, today: date
     """
     host = Host.read(facts, table)
     skip = host.no_cards if host.no_cards and not settings.allow_no_gpu else ""
-    if settings.state == "absent" or skip:
+    if settings.state == "absent":
+        return _nothing(host, "")
+    if table.branch(settings.branch) is None:
+        # On a host without a card, too: no host can have it.
+        return {**_nothing(host, ""), "refusal": table.driver_refusal(host.cards, settings.branch, today=today)}
+    if skip:
         return _nothing(host, skip)
     refusal = _refusal_of_the_host(host, settings, table, today)
     if refusal:
@@ -281,6 +286,9 @@ def _refusal_of_the_host(host: Host, settings: Settings, table: Table, today: da
     if settings.source == DISTRO and settings.branch not in own.drivers:
         has = f"has branch {' and '.join(own.drivers)}" if own.drivers else "has no driver"
         instead = f", or nvidia_driver_branch to {own.drivers[-1]}" if own.drivers else ""
+        newest = table.branch(own.drivers[-1]) if own.drivers else None
+        if newest and not newest.is_maintained(today) and not settings.allow_end_of_life:
+            instead += " with nvidia_driver_allow_end_of_life, since it gets no fixes any more"
         return (
             f"{host.title} itself {has} and not {settings.branch}; set nvidia_repo_source to nvidia for NVIDIA's own "
             f"packages{instead}."

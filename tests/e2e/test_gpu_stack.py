@@ -93,7 +93,7 @@ def test_a_driver_that_apt_may_replace_is_drift(rig: Rig) -> None:
 
 
 def test_another_branch_needs_a_word(rig: Rig) -> None:
-    said = rig.run(1, "provision", "--yes", "-e", "nvidia_driver_branch=590")
+    said = rig.run(5, "provision", "--yes", "-e", "nvidia_driver_branch=590")
     assert "nvidia_driver_allow_branch_switch" in said
     assert rig.driver() == "580 hold"
 

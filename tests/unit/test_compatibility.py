@@ -291,7 +291,8 @@ def test_after_the_end_of_the_long_term_branch_an_old_card_has_none(table: Any) 
     late = date(2028, 7, 1)
     assert table.driver_branch(cards(table, "gtx-1070"), late) is None
     assert table.driver_refusal(cards(table, "gtx-1070"), "580", today=late) == (
-        "Driver branch 580 is past its end of life of 2028-06; no maintained branch supports it."
+        "Driver branch 580 is past its end of life of 2028-06, and no maintained branch supports it; set "
+        "nvidia_driver_allow_end_of_life to true to do without fixes."
     )
 
 
@@ -340,13 +341,15 @@ def test_a_branch_that_never_had_a_date_and_is_over_is_not_maintained(table: Any
             ["rtx-4090"],
             "535",
             "auto",
-            "Driver branch 535 is past its end of life of 2026-06; set nvidia_driver_branch to 580.",
+            "Driver branch 535 is past its end of life of 2026-06; set nvidia_driver_branch to 580, or "
+            "nvidia_driver_allow_end_of_life to true to do without fixes.",
         ),
         (
             ["rtx-4090"],
             "550.163.01",
             "auto",
-            "Driver branch 550 is past its end of life; set nvidia_driver_branch to 580.",
+            "Driver branch 550 is past its end of life; set nvidia_driver_branch to 580, or "
+            "nvidia_driver_allow_end_of_life to true to do without fixes.",
         ),
         (
             ["rtx-4090"],

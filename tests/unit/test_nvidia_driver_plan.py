@@ -599,6 +599,8 @@ OLD_KERNEL = {"packages": {name: package(version) for name, version in META.item
     ("facts", "settings", "says"),
     [
         (host("T4"), {"branch": "581"}, "There is no driver branch 581"),
+        # Not on a host without a card either, where nothing else is looked at.
+        (host(), {"branch": "581"}, "There is no driver branch 581"),
         (host("T4"), {"branch": "550"}, "Driver branch 550 is past its end of life; set nvidia_driver_branch to 580"),
         (host("GTX 1070"), {"branch": "595"}, "up to branch 580, not by 595; set nvidia_driver_branch to 580"),
         (host("B200"), {"branch": "535", "allow_end_of_life": True}, "is supported from branch"),
@@ -606,7 +608,17 @@ OLD_KERNEL = {"packages": {name: package(version) for name, version in META.item
         (host("B200"), {"kernel_module": "proprietary"}, "set nvidia_driver_kernel_module to open or auto"),
         (host("GTX 1070", "B200"), {}, "take one of the two cards out of this host"),
         (host("GTX 1070", "RTX 4090"), {"kernel_module": "open"}, "does not drive"),
-        (host("T4"), {"source": "distro"}, "Debian 12 itself has branch"),
+        (
+            host("T4"),
+            {"source": "distro"},
+            "or nvidia_driver_branch to 535 with nvidia_driver_allow_end_of_life, since it gets no fixes any more.",
+        ),
+        (
+            host("T4"),
+            {"source": "distro", "allow_end_of_life": True},
+            "Debian 12 itself has branch 525 and 535 and not 580; set nvidia_repo_source to nvidia for NVIDIA's own "
+            "packages, or nvidia_driver_branch to 535.",
+        ),
         (host("T4", runfile="/usr/bin/nvidia-uninstall"), {}, "remove it with `/usr/bin/nvidia-uninstall`"),
         (host("T4", platform="fedora-43", distribution="fedora"), {}, "dlhost does not know fedora-43"),
         (with_driver("GTX 1070", **OLD), {}, "set nvidia_driver_allow_branch_switch to true"),

@@ -67,7 +67,7 @@ KERNELS: dict[str, tuple[dict[str, Any], str]] = {
             module={"loaded": "", "loaded_flavour": "", "installed": {RUNNING: module(signed=True)}},
             kernel={"packages": {"mokutil": package("0.6.0-2")}},
         ),
-        'choose "Enroll MOK" there and give the password that was shown when the key was staged',
+        'choose "Enroll MOK" there and give that password',
     ),
     "nothing": (with_driver("T4"), ""),
 }
