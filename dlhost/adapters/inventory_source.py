@@ -97,6 +97,8 @@ def load(
         InventoryError: A file is not valid YAML, or a vault cannot be opened; the message names file and line.
         UsageError: `limit` names no host.
     """
+    if location.path.is_dir() and not any(path.is_file() for path in location.path.iterdir() if path.name[0] != "."):
+        raise InventoryError(f"Inventory {location.name} in {location.path} has no hosts.yml, so it has no hosts.")
     secrets: set[str] = set()
     settings = list(_settings(location, _decrypter(password), secrets))
     isolate_this_process()
@@ -234,7 +236,11 @@ def _files(location: Location) -> Iterator[Path]:
             hidden = any(part.startswith(".") for part in path.relative_to(location.directory).parts)
             # Ansible reads an INI file too; here it is met in order to be named.
             read = path.suffix in YAML_SUFFIXES or (path.suffix == ".ini" and root == location.path == path.parent)
-            if path.is_file() and read and not hidden:
+            if not read or hidden:
+                continue
+            if path.is_symlink() and not path.exists():
+                raise InventoryError(f"{path} is a link to {path.readlink()}, which is not there.")
+            if path.is_file():
                 yield path
 
 

@@ -10,12 +10,12 @@ echo "cores=$(getconf _NPROCESSORS_ONLN)"
 sed -n 's/^\(MemTotal\|MemAvailable\|SwapTotal\|SwapFree\): *\([0-9]*\) kB$/\1=\2/p' /proc/meminfo
 # The root whatever it is, then local disks: a lost network share would never answer.
 disks() {
-  timeout 5 df -k --output=size,avail,target /
-  timeout 5 df -kl --output=size,avail,target -x overlay -x tmpfs -x devtmpfs -x squashfs -x vfat -x efivarfs
+  timeout 5 df -k --output=size,used,avail,target /
+  timeout 5 df -kl --output=size,used,avail,target -x overlay -x tmpfs -x devtmpfs -x squashfs -x vfat -x efivarfs
 }
-disks 2>/dev/null | while read -r size free place; do
+disks 2>/dev/null | while read -r size used free place; do
   # A container has single files mounted too.
-  [ ! -d "$place" ] || echo "disk=$size $free $place"
+  [ ! -d "$place" ] || echo "disk=$size $used $free $place"
 done
 # Each unit's block of lines becomes one line.
 systemctl show --property=Id,LoadState,ActiveState,SubState -- $units 2>/dev/null |

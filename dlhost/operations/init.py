@@ -81,7 +81,7 @@ def write(
         ".ssh/known_hosts": "".join(f"{new.name} {key}\n" for key in host_keys),
         **{
             f"group_vars/all/{schema.role}.yml": variables_file(
-                schema.role, content.defaults(schema.role), {CA_VARIABLE: CA_VALUE, **new.settings}
+                schema.role, content.defaults(schema.role), {CA_VARIABLE: CA_VALUE, **new.settings}, schema.given
             )
             for schema in schemas
         },

@@ -28,7 +28,7 @@ def plain(schema: RoleSchema, defaults: Mapping[str, Any]) -> str:
     """The role for a terminal."""
     lines = [f"{schema.role}: {schema.summary}", ""]
     for option in schema.options.values():
-        lines += [f"{option.name}  ({_kind(option)}; default {_value(defaults.get(option.name))})"]
+        lines += [f"{option.name}  ({_kind(option)}{_by(schema, option)}; default {_value(defaults.get(option.name))})"]
         lines += textwrap.wrap(_unmarked(option), 76, initial_indent="    ", subsequent_indent="    ")
         for name, inner in option.options.items():
             lines += textwrap.wrap(
@@ -42,7 +42,7 @@ def plain(schema: RoleSchema, defaults: Mapping[str, Any]) -> str:
 
 def markdown(schema: RoleSchema, defaults: Mapping[str, Any]) -> str:
     """The role as a page of docs/roles/."""
-    rows = list(_rows(schema.options, defaults, ""))
+    rows = list(_rows(schema, schema.options, defaults, ""))
     head = [
         f"# {schema.role}",
         "",
@@ -54,12 +54,15 @@ def markdown(schema: RoleSchema, defaults: Mapping[str, Any]) -> str:
     return "\n".join([*head, *rows, ""])
 
 
-def _rows(options: Mapping[str, Option], defaults: Mapping[str, Any] | None, prefix: str) -> Iterator[str]:
+def _rows(
+    schema: RoleSchema, options: Mapping[str, Option], defaults: Mapping[str, Any] | None, prefix: str
+) -> Iterator[str]:
     for name, option in options.items():
         default = "" if defaults is None else f"`{_value(defaults.get(name))}`"
         description = MARKUP.sub(r"`\1`", option.description).replace("|", "\\|")
-        yield f"| `{prefix}{name}` | {_kind(option)} | {default.replace('|', chr(92) + '|')} | {description} |"
-        yield from _rows(option.options, None, f"{prefix}{name}{'[]' if option.type == 'list' else ''}.")
+        kind = f"{_kind(option)}{_by(schema, option)}"
+        yield f"| `{prefix}{name}` | {kind} | {default.replace('|', chr(92) + '|')} | {description} |"
+        yield from _rows(schema, option.options, None, f"{prefix}{name}{'[]' if option.type == 'list' else ''}.")
 
 
 def _kind(option: Option) -> str:
@@ -67,6 +70,10 @@ def _kind(option: Option) -> str:
     if option.choices:
         kind += ": " + ", ".join(map(str, option.choices))
     return f"{kind}, required" if option.required else kind
+
+
+def _by(schema: RoleSchema, option: Option) -> str:
+    return ", set by the playbooks" if option.name in schema.given else ""
 
 
 def _value(value: Any) -> str:

@@ -57,7 +57,7 @@ def _lines(status: Status) -> Iterator[tuple[str, Text]]:
         memory.append(f", swap {_gib(status.swap_mib - status.swap_free_mib)} of {_gib(status.swap_mib)} GiB")
     yield "memory", memory
     for disk in status.disks:
-        yield "disk", Text.assemble(_of(disk.size_mib - disk.free_mib, disk.size_mib), f"  {plain(disk.place)}")
+        yield "disk", Text.assemble(_of(disk.used_mib, disk.used_mib + disk.free_mib), f"  {plain(disk.place)}")
     for gpu in status.gpus:
         yield f"gpu {gpu.index}", _gpu(gpu)
         for process in status.processes:

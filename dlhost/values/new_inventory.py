@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
 import yaml
 
+VARIABLE = re.compile(r"([a-z_]\w*):")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 
 # Words that YAML 1.1 reads as a truth value or as nothing.
@@ -90,10 +91,16 @@ def hosts_file(new: NewInventory) -> str:
     return "\n".join([*lines, ""])
 
 
-def variables_file(role: str, defaults: str, settings: Mapping[str, object]) -> str:
-    """group_vars/all/ROLE.yml: every variable with its explanation, commented out, below those that are set."""
+def variables_file(
+    role: str, defaults: str, settings: Mapping[str, object], given: Container[str] = frozenset()
+) -> str:
+    """group_vars/all/ROLE.yml: every variable with its explanation, commented out, below those that are set.
+
+    Those that the playbooks set themselves (`given`) are not the reader's to set.
+    """
     own = {name: value for name, value in settings.items() if name.startswith(f"{role}_")}
-    commented = [f"# {line}".rstrip() for line in defaults.splitlines() if line.strip() != "---"]
+    told = "\n\n".join(filter(None, (_without(paragraph, given) for paragraph in defaults.split("\n\n"))))
+    commented = [f"# {line}".rstrip() for line in told.splitlines() if line.strip() != "---"]
     head = [
         "---",
         f"# Role {role} on every host. Uncomment what should differ from the defaults shown here.",
@@ -101,6 +108,19 @@ def variables_file(role: str, defaults: str, settings: Mapping[str, object]) -> 
     ]
     chosen = yaml.dump(own, Dumper=_Dumper, width=math.inf).splitlines() if own else []
     return "\n".join([*head, *chosen, *([""] if chosen else []), *commented, ""])
+
+
+def _without(paragraph: str, given: Container[str]) -> str:
+    """A paragraph of a role's defaults without some variables; empty where only their explanation is left."""
+    kept: list[str] = []
+    leaves = False
+    for line in paragraph.splitlines():
+        if variable := VARIABLE.match(line):
+            leaves = variable[1] in given
+        elif not line.startswith(" "):
+            leaves = False
+        kept += [] if leaves else [line]
+    return "\n".join(kept) if any(VARIABLE.match(line) for line in kept) else ""
 
 
 def vault_text(secrets: Mapping[str, str]) -> str:

@@ -28,10 +28,11 @@ NO_ANSWER = "nvidia-smi does not answer; the driver hangs, and a reboot ends tha
 
 @dataclass(frozen=True, slots=True)
 class Disk:
-    """A file system of the host's own."""
+    """A file system of the host's own; what is neither used nor free is kept back for root, or by the system."""
 
     place: str
     size_mib: int
+    used_mib: int
     free_mib: int
 
 
@@ -145,9 +146,11 @@ def _busy(looks: Sequence[str]) -> float | None:
 
 
 def _disk(text: str) -> Disk | None:
-    size, free, place = (*text.split(" ", 2), "", "")[:3]
-    size_kib, free_kib = _whole(size), _whole(free)
-    return Disk(place, size_kib // 1024, free_kib // 1024) if place and size_kib and free_kib is not None else None
+    size, used, free, place = (*text.split(" ", 3), "", "", "")[:4]
+    size_kib, used_kib, free_kib = _whole(size), _whole(used), _whole(free)
+    if not place or not size_kib or used_kib is None or free_kib is None:
+        return None
+    return Disk(place, size_kib // 1024, used_kib // 1024, free_kib // 1024)
 
 
 def _units(lines: Iterable[str]) -> Iterator[Unit]:

@@ -660,6 +660,11 @@ INVALID: list[tuple[str, str, str]] = [
         "sistem_packages: [vim]\n",
         r"all\.yml:1: no role has a variable sistem_packages; did you mean system_packages\?",
     ),
+    (
+        "host_vars/alpha.yml",
+        "ansible_hots: 192.0.2.7\n",
+        r"alpha\.yml:1: Ansible has no variable ansible_hots; did you mean ansible_host\?",
+    ),
     ("group_vars/all.yml", "system_zzzzzz: 1\n", r"all\.yml:1: .*`dlhost roles system` lists them"),
     (
         "host_vars/alpha.yml",

@@ -263,6 +263,19 @@ def test_what_is_no_value_or_no_yaml_is_named_with_the_fix(
     assert world.runs == []
 
 
+def test_a_file_that_is_not_there_is_named(world: World, rig: Path) -> None:
+    variables = rig / "group_vars" / "all" / "conda.yml"
+    variables.parent.mkdir(parents=True, exist_ok=True)
+    variables.symlink_to("elsewhere.yml")
+    assert "conda.yml is a link to elsewhere.yml, which is not there" in world("provision", "-i", "rig").stderr
+
+    variables.unlink()
+    (rig / "hosts.yml").unlink()
+    result = world("provision", "-i", "rig")
+    assert result.exit_code == ExitCode.USAGE
+    assert re.search(r"Inventory rig in \S+ has no hosts\.yml", result.stderr)
+
+
 def test_a_date_that_is_none_is_named_on_the_command_line_too(world: World) -> None:
     result = world("provision", "-i", "rig", "-e", "birthday=2026-02-30")
 

@@ -260,6 +260,16 @@ def test_a_secret_is_generated_and_shown_to_who_asks(scanned: World, tmp_path: P
     )
 
 
+def test_what_the_playbooks_set_is_not_offered() -> None:
+    defaults = (
+        "---\n# One.\nweb_a: 1\n\n# Ours.\n# In two lines.\nweb_given:\n  - x\n\n# Two.\nweb_b: 2\nweb_also: [1]\n"
+    )
+
+    text = variables_file("web", defaults, {}, {"web_given", "web_also"})
+
+    assert text.partition("\n\n")[2] == "# # One.\n# web_a: 1\n#\n# # Two.\n# web_b: 2\n"
+
+
 def test_a_secret_that_differs_between_hosts_is_shown_for_one(world: World, rig: Path) -> None:
     write(rig / "group_vars" / "all.yml", "portal_password: everywhere\nportal_users: [{name: ada, password: own}]\n")
     write(rig / "host_vars" / "beta.yml", 'portal_password: "on\\nbeta\\n"\n')
