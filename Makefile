@@ -1,6 +1,9 @@
 # The few verbs of a developer; what they do lies in tools/.
 .PHONY: demo test test-slow lint unit molecule e2e docs lock benchmark dist clean
 
+# A process for each core; what tests share is made once for those of a file, or of a host.
+PYTEST = .venv/bin/pytest --numprocesses=logical --maxprocesses=4 --durations=15
+
 demo:
 	tools/setup run
 	.venv/bin/dlhost demo
@@ -18,7 +21,7 @@ lint:
 
 unit:
 	tools/setup dev
-	.venv/bin/pytest -m "not e2e and not slow"
+	$(PYTEST) --dist=loadfile -m "not e2e and not slow"
 
 molecule:
 	tools/setup dev
@@ -26,7 +29,7 @@ molecule:
 
 e2e:
 	tools/setup e2e
-	.venv/bin/pytest -m e2e
+	.venv/bin/pytest --durations=15 -m e2e
 
 test-slow:
 	tools/setup slow

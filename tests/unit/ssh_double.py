@@ -20,6 +20,11 @@ def value(option: str) -> str:
     return sys.argv[sys.argv.index(option) + 1]
 
 
+def answers(port: int) -> bool:
+    with socket.socket() as asking:
+        return asking.connect_ex(("127.0.0.1", port)) == 0
+
+
 def main() -> int:
     with (KEPT / "commands").open("a", encoding="utf-8") as commands:
         commands.write(" ".join(sys.argv[1:]) + "\n")
@@ -33,10 +38,11 @@ def main() -> int:
         if value("-O") == "exit":
             with suppress(ProcessLookupError):
                 os.kill(process, signal.SIGTERM)
+            while answers(listens_at):
+                time.sleep(0.01)
             master.unlink()
             return 0
-        with socket.socket() as asking:
-            return 255 if asking.connect_ex(("127.0.0.1", listens_at)) else 0
+        return 0 if answers(listens_at) else 255
     if (KEPT / "refuses").exists():
         Path(value("-E")).write_text((KEPT / "refuses").read_text())
         return 255

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -138,6 +139,8 @@ def test_a_dead_one_is_forgotten_and_made_anew(desk: Desk) -> None:
     port = desk.background("jupyter")
     (master,) = desk.masters()
     os.kill(master, signal.SIGKILL)
+    while listens(port):
+        time.sleep(0.01)
     (desk.files[0].parent / "0000.json").write_text("{")
 
     assert ", as before" not in desk("jupyter", "--background")[1]
