@@ -17,6 +17,7 @@ from benchmarks import (
     first_provision,
     fleet,
     hosts,
+    monitoring,
     no_change,
     notebook,
     security,
@@ -30,11 +31,13 @@ from dlhost.errors import DlhostError
 
 # The damages come last: who knows whether their host is repaired.
 FIGURES = (
-    *("start-up", "environments", "first-provision", "notebook"),
+    *("start-up", "monitoring", "environments", "first-provision", "notebook"),
     *("wrapper", "security", "no-change", "fleet", "damages"),
 )
 # They take no host of the whole stack.
-ALONE = {"start-up", "environments"}
+ALONE = {"start-up", "monitoring", "environments"}
+# Nor any other host.
+HERE = {"start-up", "monitoring"}
 
 
 def main() -> None:
@@ -62,7 +65,9 @@ def _measure(options: argparse.Namespace) -> Iterator[Figure]:
     chosen = options.figures or FIGURES
     if "start-up" in chosen:
         yield from start_up.measure()
-    if {*chosen} <= {"start-up"}:
+    if "monitoring" in chosen:
+        yield from monitoring.measure(options.rounds)
+    if {*chosen} <= HERE:
         return
     with open_estate(options.debian) as estate:
         if "environments" in chosen:
