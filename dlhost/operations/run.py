@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import getpass
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import Any
 from dlhost.adapters import content, inventory_source, monitoring, openssh, runner, state, vault
 from dlhost.adapters.git import revision
 from dlhost.errors import ExitCode, InventoryError, RefusedError, UsageError
+from dlhost.operations.init import CA, CA_VALUE, CA_VARIABLE
 from dlhost.render import log
 from dlhost.values import monitoring as monitored
 from dlhost.values import preflight
@@ -250,15 +251,30 @@ def require_valid(inventory: Inventory, schemas: Sequence[RoleSchema], hide: Red
         raise InventoryError(hide("\n".join(map(str, found))))
 
 
-def require_complete(inventory: Inventory, schemas: Iterable[RoleSchema], name: str) -> None:
+def require_complete(inventory: Inventory, schemas: Sequence[RoleSchema], name: str) -> None:
     """See that every host has what its roles cannot do without.
 
     Raises:
         InventoryError: What is missing, one line each, with the command that sets it.
     """
-    found = list(missing(inventory.hosts, schemas, name))
+    found = [*missing(inventory.hosts, schemas, name), *_missing_certificate(inventory, schemas, name)]
     if found:
         raise InventoryError("\n".join(found))
+
+
+def _missing_certificate(inventory: Inventory, schemas: Sequence[RoleSchema], name: str) -> Iterator[str]:
+    """A line of the inventory that reads its authority's certificate, where that is not there."""
+    path = inventory.location.directory / CA
+    of_tls = [schema for schema in schemas if schema.role == "tls"]
+    certified = (host for host in inventory.hosts if host.has_own_authority)
+    if path.exists() or not any(schema.applies_to(host) for schema in of_tls for host in certified):
+        return
+    for setting in inventory.settings:
+        if (setting.name, setting.value) == (CA_VARIABLE, CA_VALUE):
+            yield (
+                f"{setting.file}:{setting.line()}: {path} is not there. Bring back your copy of it, "
+                f"or make another authority, which every browser has to trust anew: dlhost ca create -i {name}"
+            )
 
 
 def _require_known_variables(extra_vars: Mapping[str, Any], schemas: Sequence[RoleSchema], hide: Redaction) -> None:

@@ -61,10 +61,14 @@ def checks(console: Console, report: RunReport, log: Path) -> None:
     every: list[Check] = []
     for host in report.hosts:
         console.print(Text(host.host, style="bold"))
+        role = ""
         for check in host.checks:
+            if check.role != role:
+                role = check.role
+                console.print(Text(f"  {role}"))
             word, style = CHECK_MARKS[check.result]
             because = f" ({check.reason})" if check.reason else ""
-            _labelled(console, word, style, f"{check.promise}{because}")
+            _labelled(console, word, style, f"{check.promise}{because}", indent=4)
         if host.failure and not host.failed_checks_only:
             _failure(console, host)
         every += host.checks
@@ -151,8 +155,8 @@ def _section(console: Console, title: str, lines: Sequence[str], style: str) -> 
             _wrapped(console, line, indent=2)
 
 
-def _labelled(console: Console, label: str, style: str, value: str | Text) -> None:
-    _wrapped(console, Text.assemble((label, style), "  ", value), indent=2)
+def _labelled(console: Console, label: str, style: str, value: str | Text, indent: int = 2) -> None:
+    _wrapped(console, Text.assemble((label, style), "  ", value), indent)
 
 
 def _wrapped(console: Console, content: str | Text, indent: int) -> None:

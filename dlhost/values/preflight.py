@@ -88,7 +88,10 @@ def _sudo(probe: Probe, inventory: str) -> str:
             f"asks {user} for a sudo password. Run in a terminal to be asked for it, "
             f"or store it: dlhost secrets set -i {inventory} ansible_become_password"
         ),
-        "wrong": f"refuses the sudo password given for {user}. Nothing was changed; try again with the right one",
+        "wrong": (
+            f"refuses the sudo password given for {user}. Nothing was changed; try again with the right one, "
+            f"or store it: dlhost secrets set -i {inventory} ansible_become_password"
+        ),
         "none": f"has no sudo, and {user} is not root. Install it: su -c 'apt-get install sudo && adduser {user} sudo'",
     }.get(probe.sudo, f"does not let {user} use sudo: {probe.sudo}")
 

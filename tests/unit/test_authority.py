@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import ssl
 import subprocess
@@ -27,6 +28,7 @@ TLS = """
         options:
           tls_ca_certificate: {type: str, description: Certificate.}
           tls_ca_key: {type: str, no_log: true, description: Key.}
+          tls_mode: {type: str, description: Whose.}
     """
 
 
@@ -350,3 +352,18 @@ def test_a_command_that_fails_is_quoted(tls: World, machine: Path, monkeypatch: 
 
     assert result.exit_code == ExitCode.TASK_FAILED
     assert "`update-ca-certificates` failed: disk full" in result.stderr
+
+
+def test_a_run_without_the_authoritys_certificate_is_refused_with_the_way_back(tls: World, rig: Path) -> None:
+    assert tls("ca", "create", *RIG).exit_code == ExitCode.DONE
+    (rig / CA).unlink()
+
+    refused = tls("provision", *RIG)
+
+    assert refused.exit_code == ExitCode.USAGE
+    assert re.search(
+        r"tls\.yml:\d+: \S+/\.tls/ca\.crt is not there\..* dlhost ca create -i rig$", refused.stderr.strip()
+    )
+    assert tls.runs == []
+    write(rig / "group_vars" / "all" / "mode.yml", "tls_mode: provided\n")
+    assert "is not there" not in tls("provision", *RIG).stderr
