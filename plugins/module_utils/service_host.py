@@ -105,7 +105,8 @@ def find_units(names: list[str]) -> dict[str, Unit]:
     text = run("systemctl", "show", "--property", properties, *names).stdout if names else ""
     for block in filter(None, text.split("\n\n")):
         row = dict(line.split("=", 1) for line in block.splitlines() if "=" in line)
-        since_boot = int(row["ExecMainStartTimestampMonotonic"] or 0) / 1e6
+        # Only a service has a process.
+        since_boot = int(row.get("ExecMainStartTimestampMonotonic") or 0) / 1e6
         active = row["ActiveState"] == "active"
         found[row["Id"]] = Unit(
             name=row["Id"],
@@ -114,7 +115,7 @@ def find_units(names: list[str]) -> dict[str, Unit]:
             active=active,
             failed=row["ActiveState"] == "failed",
             reload_due=row["NeedDaemonReload"] == "yes",
-            process=int(row["MainPID"]),
+            process=int(row.get("MainPID", 0)),
             # The clock may have been set since; time since boot was not.
             started=time.time() - time.monotonic() + since_boot if active else 0,
         )
