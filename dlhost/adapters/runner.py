@@ -10,6 +10,7 @@ import signal
 import time
 from collections.abc import Mapping
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -69,7 +70,7 @@ def run_playbook(run: PlaybookRun, listen: Listener) -> bool:
             skip_tags=",".join(run.skip_tags) or None,
             verbosity=run.verbosity or None,
             forks=run.forks,
-            envvars=isolated_environment(control_path_dir()),
+            envvars=isolated_environment(control_path_dir(run.inventory)),
             passwords=_passwords(run),
             settings={"pexpect_timeout": 0.5},
             event_handler=on_event,
@@ -81,10 +82,14 @@ def run_playbook(run: PlaybookRun, listen: Listener) -> bool:
     return interrupt.asked
 
 
-def control_path_dir() -> Path:
-    """Where the sockets of multiplexed connections lie, shared with the preflight's own ssh."""
-    directory = private_directory() / "cp"
-    directory.mkdir(mode=0o700, exist_ok=True)
+def control_path_dir(inventory: Path) -> Path:
+    """Where the sockets of an inventory's multiplexed connections lie, shared with the preflight's own ssh.
+
+    Another inventory may name the same machine: who looks there must see its host key held against its own keys, and
+    does not end others' connections with its own.
+    """
+    directory = private_directory() / "cp" / sha256(str(inventory.resolve()).encode()).hexdigest()[:8]
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     return directory
 
 

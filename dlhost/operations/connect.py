@@ -50,7 +50,7 @@ def vscode(inventory: str, host: str, ask: Ask) -> ForVSCode:
     # What holds for any other host is in the user's configuration, and stays there.
     effective = openssh.effective(at.connection)
     address, told = effective["hostname"][0], block(alias, effective, openssh.effective(None))
-    offer = openssh.offers([at], runner.control_path_dir()).get(at.name)
+    offer = openssh.offers([at], runner.control_path_dir(location.path)).get(at.name)
     if offer is None or offer.error:
         return ForVSCode(alias, address, told, (), offer.error if offer else "")
     where = f"-i {inventory}" + (f" --host {host}" if host else "")

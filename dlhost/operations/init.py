@@ -142,7 +142,7 @@ def _connection(new: NewInventory, location: Location) -> Connection:
         port=new.port,
         user=new.user,
         key_file=new.key_file or None,
-        ssh_args=("-o", f"UserKnownHostsFile={known_hosts}", "-o", f"HostKeyAlias={new.name}"),
+        ssh_args=("-o", f'UserKnownHostsFile="{known_hosts}"', "-o", f"HostKeyAlias={new.name}"),
     )
 
 

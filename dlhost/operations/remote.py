@@ -51,7 +51,7 @@ def reached(inventory: str, name: str, ask: Ask) -> Host:
     host = one_of(inventory_source.load(location, password, (name,) if name else ()).hosts)
     if host.connection.transport != "ssh":
         raise UsageError(f"{host.name} is reached by {host.connection.transport}, not by SSH.")
-    return replace(host, connection=openssh.connection_that_answers(host, runner.control_path_dir()))
+    return replace(host, connection=openssh.connection_that_answers(host, runner.control_path_dir(location.path)))
 
 
 def one_of(hosts: Sequence[Host]) -> Host:

@@ -168,7 +168,7 @@ def execute(request: Request, outside: Outside) -> Finished:
             state.save_record(replace(record, state=stopped, ended=datetime.now(UTC), exit_code=code))
             raise
         finally:
-            outside.close_connections(hosts, runner.control_path_dir())
+            outside.close_connections(hosts, runner.control_path_dir(location.path))
 
 
 def _stopped_by(error: BaseException) -> tuple[str, ExitCode]:
@@ -334,13 +334,14 @@ def _run(request: Request, outside: Outside, scope: _Scope, record: RunRecord) -
             listen,
         )
     ran = report(events, reached, check=request.check, interrupted=interrupted)
+    sockets = runner.control_path_dir(inventory.location.path)
     by_name = {host.host: host for host in ran.hosts} | {name: _lost(probe) for name, probe in lost.items()}
     answered = {probe.host: probe.port for probe in probes}
     offers: Mapping[str, Offer] = {}
     if request.changing and not interrupted:
         well = [host for host in inventory.hosts if by_name[host.name].status is HostStatus.OK]
         ports = {host.name: by_name[host.name].moved_to_port or answered[host.name] for host in well}
-        offers = outside.offers([on_port(host, ports[host.name]) for host in well], runner.control_path_dir())
+        offers = outside.offers([on_port(host, ports[host.name]) for host in well], sockets)
     hosts = tuple(_with_port(by_name[host.name], host, answered[host.name]) for host in inventory.hosts)
     ran = replace(ran, hosts=hosts, complete=ran.complete or not reached)
     untold: tuple[str, ...] = ()
@@ -356,7 +357,7 @@ def _run(request: Request, outside: Outside, scope: _Scope, record: RunRecord) -
             for host in inventory.hosts
             if monitored.is_monitored(host) and by_name[host.name].status in monitored.TELLING
         ]
-        untold = tuple(outside.tell(messages, runner.control_path_dir()))
+        untold = tuple(outside.tell(messages, sockets))
     return Finished(record, ran, tuple(events), inventory, scope.everything, scope.schemas, offers, untold)
 
 
@@ -368,7 +369,7 @@ def _look(
     Raises:
         RefusedError: Some host must not be touched; every reason is named.
     """
-    sockets = runner.control_path_dir()
+    sockets = runner.control_path_dir(inventory.location.path)
     found = outside.probe_all(inventory.hosts, sockets)
     probes, passwords, asked = judge_sudo(found, inventory.hosts, outside.try_sudo_password, outside.ask, sockets)
     refused = [

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from urllib.parse import urlsplit
 
-from dlhost.adapters import content, network, openssh, runner
+from dlhost.adapters import content, inventory_source, network, openssh, runner
 from dlhost.errors import ExitCode, UsageError
 from dlhost.operations.remote import Ask, reached
 from dlhost.values.inventory import Host
@@ -50,7 +50,7 @@ def find_service(inventory: str, host: str, name: str, user: str, ask: Ask) -> t
         UsageError: The host offers no such service, or to several users.
     """
     at = reached(inventory, host, ask)
-    offer = openssh.offer(at, runner.control_path_dir())
+    offer = openssh.offer(at, runner.control_path_dir(inventory_source.find(inventory).path))
     found = choose(offer.services, name, user)
     if not found:
         whose = f" for {user}" if user else ""

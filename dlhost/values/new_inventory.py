@@ -78,7 +78,9 @@ def hosts_file(new: NewInventory) -> str:
         "  vars:",
         "    # Host keys that you have seen and trusted; the alias keeps them valid when an address or a port changes.",
         "    ansible_ssh_common_args: >-",
-        '      -o UserKnownHostsFile="{{ inventory_dir }}/.ssh/known_hosts" -o HostKeyAlias={{ inventory_hostname }}',
+        # The inner quotes are for ssh, to which a blank ends the name of a file.
+        """      -o 'UserKnownHostsFile="{{ inventory_dir }}/.ssh/known_hosts"'""",
+        "      -o HostKeyAlias={{ inventory_hostname }}",
         "  # Groups say what a host is for; each brings its roles.",
         "  children:",
     ]

@@ -14,6 +14,8 @@ ALWAYS = {"hostname", "port", "user"}
 NOT_SAID = {"host", "controlmaster", "controlpath", "controlpersist", "updatehostkeys"}
 # One path for each line of these, and ssh ends a word at a space.
 ONE_PATH = {"identityfile", "certificatefile", "identityagent"}
+SEVERAL_PATHS = {"userknownhostsfile", "globalknownhostsfile"}
+ANOTHER_PATH = re.compile(r" (?=[/~])")
 
 
 def effective_from(printed: str) -> dict[str, list[str]]:
@@ -31,10 +33,20 @@ def block(alias: str, host: Effective, anyone: Effective) -> str:
     lines = [f"Host {alias}"]
     for keyword in (*spelling, *sorted(set(host) - set(spelling) - NOT_SAID)):
         own = [value for value in host.get(keyword, ()) if value not in anyone.get(keyword, ())]
-        for value in own or (host[keyword] if keyword in ALWAYS else ()):
-            quoted = f'"{value}"' if keyword in ONE_PATH and " " in value else value
-            lines.append(f"  {spelling.get(keyword, keyword)} {quoted}")
+        told = own or (host[keyword] if keyword in ALWAYS else ())
+        lines += [f"  {spelling.get(keyword, keyword)} {_quoted(keyword, value)}" for value in told]
     return "\n".join([*lines, ""])
+
+
+def _quoted(keyword: str, value: str) -> str:
+    """A value as ssh reads it again; `ssh -G` prints paths without the quotes that those with blanks need."""
+    if keyword in ONE_PATH:
+        paths = [value]
+    elif keyword in SEVERAL_PATHS:
+        paths = ANOTHER_PATH.split(value)
+    else:
+        return value
+    return " ".join(f'"{path}"' if " " in path else path for path in paths)
 
 
 def with_block(text: str, alias: str, block: str) -> str:

@@ -28,7 +28,8 @@ def home(world: World, rig: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     variables = (
         "{ansible_host: 192.0.2.1, ansible_port: 2222, ansible_user: ada, ansible_private_key_file: '/k/my key',"
         " ansible_ssh_args: '-o ControlMaster=auto -o ControlPath=/x -A',"
-        " ansible_ssh_common_args: '-o UserKnownHostsFile=/k/known -o HostKeyAlias=alpha -J bastion'}"
+        " ansible_ssh_common_args: '-o ''UserKnownHostsFile=\"/k/all known\" /k/more''"
+        " -o HostKeyAlias=alpha -J bastion'}"
     )
     write(rig / "hosts.yml", f"all: {{hosts: {{alpha: {variables}}}}}\n")
     monkeypatch.setattr(openssh, "connection_that_answers", lambda host, _sockets: host.connection)
@@ -51,7 +52,7 @@ Host dlhost-rig-alpha
   Port 2222
   User ada
   IdentityFile "/k/my key"
-  UserKnownHostsFile /k/known
+  UserKnownHostsFile "/k/all known" /k/more
   HostKeyAlias alpha
   ProxyJump bastion
   forwardagent yes

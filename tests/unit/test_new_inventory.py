@@ -43,7 +43,7 @@ def test_a_new_inventory_is_one_that_ansible_and_we_can_read(scanned: World) -> 
     (host,) = inventory.hosts
     assert set(host.groups) == {"all", "gpu", "workspace", "web"}
     assert (host.connection.address, host.connection.user, host.connection.port) == ("192.0.2.7", "ada", None)
-    assert f"UserKnownHostsFile={location.path}/.ssh/known_hosts" in host.connection.ssh_args
+    assert f'UserKnownHostsFile="{location.path}/.ssh/known_hosts"' in host.connection.ssh_args
     assert [setting.name for setting in inventory.settings if setting.name == "portal_password"]
     (secret,) = inventory.secrets
     assert re.fullmatch(r"(?:[0-9a-hjkmnp-tv-z]{5}-){3}[0-9a-hjkmnp-tv-z]{5}", secret)

@@ -299,3 +299,11 @@ def test_an_interrupt_after_the_end_is_an_interrupt_still() -> None:
         signal.raise_signal(signal.SIGINT)
 
     assert interrupt.asked
+
+
+def test_no_inventory_uses_or_closes_anothers_connections(tmp_path: Path) -> None:
+    one, other = runner.control_path_dir(tmp_path / "one"), runner.control_path_dir(tmp_path / "other")
+
+    assert one != other
+    assert one == runner.control_path_dir(tmp_path / "other" / ".." / "one")
+    assert one.stat().st_mode & 0o777 == 0o700
