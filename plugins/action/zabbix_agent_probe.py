@@ -1,0 +1,17 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Action plugin: the module of this name on the host, and whether the controller reaches the agent past SSH."""
+
+from __future__ import annotations
+
+from ansible.plugins.action import ActionBase
+from ansible_collections.dlhost.host.plugins.plugin_utils.closed_ports import reached
+from ansible_collections.dlhost.host.plugins.plugin_utils.piped_modules import run_piped
+
+
+class ActionModule(ActionBase):
+    TRANSFERS_FILES = False
+    _supports_check_mode = True
+
+    def run(self, tmp=None, task_vars=None):
+        result = super().run(tmp, task_vars) | run_piped(self, "dlhost.host.zabbix_agent_probe", task_vars)
+        return result if result.get("failed") else result | reached(self)
