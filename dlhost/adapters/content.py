@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from dlhost.adapters.ansible_env import content_root
+from dlhost.values.inventory import Host
 from dlhost.values.schema import RoleSchema, role_schema
 
 # Every command reads some twenty files of the collection; libyaml does that several times faster.
@@ -85,6 +86,17 @@ def _parsed(text: str) -> Any:
 def defaults(role: str) -> str:
     """The text of a role's defaults/main.yml, which explains every variable to a reader."""
     return (content_root() / "roles" / role / "defaults" / "main.yml").read_text(encoding="utf-8")
+
+
+def settings(schema: RoleSchema, host: Host) -> dict[str, Any]:
+    """A role's variables for a host: the inventory's over the role's own, a number as text where it is one."""
+    values = default_values(schema.role)
+    values |= {name: host.variables[name] for name in values if name in host.variables}
+    texts = {name for name, option in schema.options.items() if option.type == "str"}
+    return {
+        name: str(value) if name in texts and isinstance(value, (int, float)) else value
+        for name, value in values.items()
+    }
 
 
 def default_values(role: str) -> dict[str, Any]:

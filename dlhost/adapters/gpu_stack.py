@@ -15,8 +15,10 @@ from dlhost.values.doctor import Advice
 from dlhost.values.inventory import Host
 from dlhost.values.preflight import Contact
 
+ROLES = ("nvidia_repo", "nvidia_driver", "cuda_toolkit", "cudnn")
 # Twenty seconds are nvidia-smi's.
 TIMEOUT_S = 60
+LAST_WORD = "complete=yes"
 
 
 def script(sysfs: str) -> str:
@@ -44,16 +46,33 @@ def require_branch(branch: str) -> None:
         raise UsageError(f"There is no driver branch {branch}. Maintained are {', '.join(maintained)}.")
 
 
+def refusals(host: Host, roles: Mapping[str, Mapping[str, Any]], control_path_dir: Path) -> tuple[str, ...]:
+    """What the GPU roles would refuse of a host, before one of them or of those before them changes anything.
+
+    Of a host that does not answer it says nothing: the run tells.
+    """
+    sysfs = str(roles.get("nvidia_driver", {}).get("nvidia_driver_sysfs") or "/sys")
+    looked = openssh.ask(host, control_path_dir, _whole(sysfs), TIMEOUT_S)
+    if looked.contact is not Contact.REACHED or not looked.printed.endswith(f"{LAST_WORD}\n"):
+        return ()
+    return advise(facts(looked.printed), roles).refusals
+
+
 def driver_release(host: Host, control_path_dir: Path) -> str:
     """The version of the driver that is installed on a host, such as 580.95.05; empty where there is none.
 
     Raises:
         UnreachableError: It does not answer.
     """
-    looked = openssh.ask(host, control_path_dir, f"(\n{script('/sys')}\n)\necho complete=yes\n", TIMEOUT_S)
+    looked = openssh.ask(host, control_path_dir, _whole("/sys"), TIMEOUT_S)
     if looked.contact is not Contact.REACHED:
         raise UnreachableError(f"{host.name} {looked.error}.")
     return _package_version(facts(looked.printed)["packages"])
+
+
+def _whole(sysfs: str) -> str:
+    """The look with a last word, so that one that was cut is known."""
+    return f"(\n{script(sysfs)}\n)\necho {LAST_WORD}\n"
 
 
 def branch_of(release: str) -> str:

@@ -35,7 +35,6 @@ from dlhost.values.preflight import Contact, Probe
 from dlhost.values.redaction import redaction
 from dlhost.values.schema import RoleSchema
 
-GPU_ROLES = ("nvidia_repo", "nvidia_driver", "cuda_toolkit", "cudnn")
 Question = tuple[str, Callable[[], str]]
 CONTROLLER: tuple[Question, ...] = (
     ("python", adapter.python),
@@ -178,7 +177,9 @@ class _Examination:
     def diagnosis(self, sockets: Path, sudo_password: str | None) -> Diagnosis:
         if self.probe.contact is not Contact.REACHED:
             return Diagnosis(self.host.name, self.probe.contact, (unreached(self.probe, self.inventory),))
-        roles = {schema.role: self._settings(schema) for schema in self.schemas if schema.applies_to(self.host)}
+        roles = {
+            schema.role: content.settings(schema, self.host) for schema in self.schemas if schema.applies_to(self.host)
+        }
         present = {role: settings for role, settings in roles.items() if settings.get(f"{role}_state") != "absent"}
         findings = list(of_probe(self.host, self.probe, tuple(roles), self.inventory))
         uid = (self.probe.facts or {}).get("uid")
@@ -195,7 +196,7 @@ class _Examination:
             findings.append(in_two("look", Verdict.FAIL, str(error)))
             return Diagnosis(self.host.name, Contact.UNREACHABLE, tuple(findings))
         findings += of_look(look, wanted_ports(self.host, present))
-        gpu_roles = {role: present[role] for role in GPU_ROLES if role in present}
+        gpu_roles = {role: present[role] for role in gpu_stack.ROLES if role in present}
         # Settings of a wrong type are named already, and nothing to reckon with.
         advice = self.outside.advise(look.gpu, gpu_roles if self.valid else {})
         if gpu_roles and not self.valid:
@@ -203,16 +204,6 @@ class _Examination:
         findings += of_gpus(look, advice, self.inventory, wanted="nvidia_driver" in gpu_roles)
         driver = driver_versions(look.gpu, advice)
         return Diagnosis(self.host.name, self.probe.contact, tuple(findings), look.gpu, driver)
-
-    def _settings(self, schema: RoleSchema) -> dict[str, Any]:
-        """A role's variables for the host: the inventory's over the role's own, a number as text where it is one."""
-        values = content.default_values(schema.role)
-        values |= {name: self.host.variables[name] for name in values if name in self.host.variables}
-        texts = {name for name, option in schema.options.items() if option.type == "str"}
-        return {
-            name: str(value) if name in texts and isinstance(value, (int, float)) else value
-            for name, value in values.items()
-        }
 
 
 def _indexes(roles: Mapping[str, Mapping[str, Any]]) -> list[str]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import getpass
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from dlhost.adapters import content, inventory_source, monitoring, openssh, runner, state, vault
+from dlhost.adapters import content, gpu_stack, inventory_source, monitoring, openssh, runner, state, vault
 from dlhost.adapters.git import revision
 from dlhost.errors import ExitCode, InventoryError, RefusedError, UsageError
 from dlhost.operations.init import CA, CA_VALUE, CA_VARIABLE
@@ -91,6 +92,7 @@ class Outside:
     ask: Callable[[str], str] | None = None
     confirm: Callable[[str], bool] | None = None
     offers: Callable[[Iterable[Host], Path], Mapping[str, Offer]] = openssh.offers
+    refusals_of_gpus: Callable[[Host, Mapping[str, Mapping[str, Any]], Path], Sequence[str]] = gpu_stack.refusals
     tell: Callable[[Iterable[monitoring.Message], Path], list[str]] = monitoring.tell
     announce: Callable[[Sequence[str], Sequence[str]], None] = lambda _hosts, _roles: None
     listen: Listener = lambda _event: None
@@ -301,7 +303,7 @@ class _Scope:
 
 def _run(request: Request, outside: Outside, scope: _Scope, record: RunRecord) -> Finished:
     inventory, password = scope.inventory, scope.password
-    probes, passwords, become_password = _look(request, outside, inventory, scope.roles)
+    probes, passwords, become_password = _look(request, outside, scope)
     _require_consent(probes, request, outside, scope.roles)
     lost = {probe.host: probe for probe in probes if probe.contact is Contact.UNREACHABLE}
     reached = [host.name for host in inventory.hosts if host.name not in lost]
@@ -361,25 +363,43 @@ def _run(request: Request, outside: Outside, scope: _Scope, record: RunRecord) -
     return Finished(record, ran, tuple(events), inventory, scope.everything, scope.schemas, offers, untold)
 
 
-def _look(
-    request: Request, outside: Outside, inventory: Inventory, roles: Sequence[str]
-) -> tuple[list[Probe], dict[str, str], str | None]:
+def _look(request: Request, outside: Outside, scope: _Scope) -> tuple[list[Probe], dict[str, str], str | None]:
     """Probe every host; returns what was seen, the sudo passwords by host, and the one that had to be asked for.
 
     Raises:
         RefusedError: Some host must not be touched; every reason is named.
     """
-    sockets = runner.control_path_dir(inventory.location.path)
+    inventory, sockets = scope.inventory, runner.control_path_dir(scope.inventory.location.path)
     found = outside.probe_all(inventory.hosts, sockets)
     probes, passwords, asked = judge_sudo(found, inventory.hosts, outside.try_sudo_password, outside.ask, sockets)
     refused = [
         f"{probe.host} {refusal}."
         for probe in probes
-        for refusal in preflight.refusals(probe, roles, request.inventory, changing=request.changing)
+        for refusal in preflight.refusals(probe, scope.roles, request.inventory, changing=request.changing)
     ]
+    if request.operation == "provision" and not refused:
+        refused = _refused_for_gpus(probes, outside, scope, sockets)
     if refused:
         raise RefusedError("\n".join(refused))
     return probes, passwords, asked
+
+
+def _refused_for_gpus(probes: Iterable[Probe], outside: Outside, scope: _Scope, sockets: Path) -> list[str]:
+    """What the GPU roles would refuse; they run late, and what comes before them would be changed already."""
+    hosts = {host.name: host for host in scope.inventory.hosts}
+    asked: list[tuple[Host, dict[str, dict[str, Any]]]] = []
+    for probe in probes:
+        host = hosts[probe.host]
+        schemas = [one for one in scope.schemas if one.role in gpu_stack.ROLES and one.role in scope.roles]
+        settings = {one.role: content.settings(one, host) for one in schemas if one.applies_to(host)}
+        present = {role: said for role, said in settings.items() if said.get(f"{role}_state") != "absent"}
+        if present and probe.contact is Contact.REACHED:
+            asked.append((on_port(host, probe.port), present))
+    with ThreadPoolExecutor(openssh.AT_ONCE) as pool:
+        told = pool.map(lambda one: outside.refusals_of_gpus(one[0], one[1], sockets), asked)
+        return [
+            f"{host.name}: {refusal}" for (host, _), refusals in zip(asked, told, strict=True) for refusal in refusals
+        ]
 
 
 def judge_sudo(

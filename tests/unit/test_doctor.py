@@ -16,8 +16,8 @@ import yaml
 from rich.console import Console
 from typer.testing import CliRunner, Result
 
-from dlhost.adapters import content, gpu_stack, openssh
 from dlhost.adapters import doctor as adapter
+from dlhost.adapters import gpu_stack, openssh
 from dlhost.cli import options
 from dlhost.cli.app import app
 from dlhost.errors import RefusedError, UnreachableError
@@ -27,13 +27,13 @@ from dlhost.values.doctor import Advice, Finding, Look, Port, Verdict, of_gpus, 
 from dlhost.values.inventory import Connection, Host
 from dlhost.values.preflight import Contact, Probe
 from tests.unit import nvidia_smi_double as double
-from tests.unit.world import FACTS, write, write_content
+from tests.unit.world import FACTS, with_gpu_roles, write
 
 HERE = Host("alpha", (), Connection(transport="local"))
 GTX_1070, RTX_4090, B200, UNKNOWN = "1b81", "2684", "2901", "ffff"
 ROLES = Path(__file__).parents[2] / "roles"
 # As the role has them, so that a variable renamed there is missed here.
-DEFAULTS = {role: yaml.safe_load((ROLES / role / "defaults" / "main.yml").read_text()) for role in operation.GPU_ROLES}
+DEFAULTS = {role: yaml.safe_load((ROLES / role / "defaults" / "main.yml").read_text()) for role in gpu_stack.ROLES}
 DRIVER = DEFAULTS["nvidia_driver"]
 
 
@@ -572,14 +572,7 @@ class Clinic:
 def clinic(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rig: Path) -> Clinic:
     """The command line over a small collection that has the real GPU roles, and the inventory rig."""
     assert rig.is_dir()
-    root = write_content(tmp_path / "content")
-    for role in operation.GPU_ROLES:
-        (root / "roles" / role).symlink_to(ROLES / role)
-    listed = "".join(f"    - role: dlhost.host.{role}\n" for role in operation.GPU_ROLES)
-    write(root / "playbooks" / "gpu.yml", f"- name: Play\n  hosts: gpu\n  roles:\n{listed}")
-    with (root / "playbooks" / "site.yml").open("a") as site:
-        site.write("- ansible.builtin.import_playbook: dlhost.host.gpu\n")
-    monkeypatch.setattr(content, "content_root", lambda: root)
+    with_gpu_roles(tmp_path / "content", monkeypatch)
     return Clinic(monkeypatch)
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
-from dlhost.adapters import content
+from dlhost.adapters import content, gpu_stack
 from dlhost.adapters.monitoring import Message
 from dlhost.cli import options
 from dlhost.cli.app import app
@@ -138,6 +138,8 @@ class World:
     offers: dict[str, Offer] = field(default_factory=dict)
     asked: list[tuple[str, int | None]] = field(default_factory=list)
     at_terminal: bool = False
+    gpus: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    gpu_settings: dict[str, Mapping[str, Mapping[str, Any]]] = field(default_factory=dict)
     told: list[Message] = field(default_factory=list)
     untold: list[str] = field(default_factory=list)
 
@@ -167,6 +169,10 @@ class World:
         self.asked += [(host.name, host.connection.port) for host in hosts]
         return {name: offer for name, offer in self.offers.items() if name in dict(self.asked)}
 
+    def refusals_of_gpus(self, host: Host, roles: Mapping[str, Mapping[str, Any]], _sockets: Path) -> tuple[str, ...]:
+        self.gpu_settings[host.name] = roles
+        return self.gpus.get(host.name, ())
+
     def tell(self, messages: Iterable[Message], _sockets: Path) -> list[str]:
         self.told += messages
         return self.untold
@@ -191,6 +197,7 @@ class World:
                 try_sudo_password=self.try_sudo_password,
                 close_connections=self.close,
                 offers=self.all_offers,
+                refusals_of_gpus=self.refusals_of_gpus,
                 tell=self.tell,
             )
             patch.setattr("dlhost.operations.run.Outside", fakes)
@@ -204,6 +211,18 @@ class World:
             raise result.exception
         assert "Traceback" not in result.output
         return result
+
+
+def with_gpu_roles(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the wrapper find the small collection, and in it the real GPU roles for hosts of group gpu."""
+    write_content(root)
+    for role in gpu_stack.ROLES:
+        (root / "roles" / role).symlink_to(Path(__file__).parents[2] / "roles" / role)
+    listed = "".join(f"    - role: dlhost.host.{role}\n" for role in gpu_stack.ROLES)
+    write(root / "playbooks" / "gpu.yml", f"- name: Play\n  hosts: gpu\n  roles:\n{listed}")
+    with (root / "playbooks" / "site.yml").open("a") as site:
+        site.write("- ansible.builtin.import_playbook: dlhost.host.gpu\n")
+    monkeypatch.setattr(content, "content_root", lambda: root)
 
 
 def fake_content(monkeypatch: pytest.MonkeyPatch, root: Path) -> None:
