@@ -79,8 +79,13 @@ server_error:
   description: Why the server would not take its values, one sentence; empty where it would.
   type: str
   returned: always
-gpus:
-  description: How many GPUs it reports.
+cards:
+  description: The GPUs that it reports, as the collector describes them.
+  type: list
+  elements: dict
+  returned: always
+time:
+  description: When it was asked, in seconds since the epoch by the host's clock, which is the one of its values too.
   type: int
   returned: always
 gpu_skip:
@@ -109,6 +114,7 @@ closed_skipped_because:
 
 import json
 import re
+import time
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.dlhost.host.plugins.module_utils.commands import run
@@ -169,9 +175,15 @@ def look(request: dict) -> dict[str, object]:
         error = str(trouble)
     strangers = {"somebody without a key": None, "somebody with another key": (key[0], "5a" * 32)}
     open_to = [who for who, other in strangers.items() if _answers(lambda other=other: agent("agent.ping", other))]
-    seen = {"said": said, "error": error, "open_to": open_to, "server_error": server_error(request, key)}
+    seen = {
+        "time": int(time.time()),
+        "said": said,
+        "error": error,
+        "open_to": open_to,
+        "server_error": server_error(request, key),
+    }
     if not said:
-        return {**seen, "command": "", "gpus": 0, "gpu_skip": "", "gpu_problems": [error], "host_values": {}}
+        return {**seen, "command": "", "cards": [], "gpu_skip": "", "gpu_problems": [error], "host_values": {}}
     return {
         **seen,
         "command": agent("system.run[id]"),
@@ -202,7 +214,7 @@ def compare(agent) -> dict[str, object]:
         reported = _document(agent("dlhost.gpu"))
         cards = reported.get("gpus", [])
         if before is None and not cards and reported.get("expected") == 0:
-            return {"gpus": 0, "gpu_skip": "the host has no NVIDIA GPU", "gpu_problems": []}
+            return {"cards": [], "gpu_skip": "the host has no NVIDIA GPU", "gpu_problems": []}
         if trouble := reported.get("error", "the agent says nothing of the GPUs"):
             problems = [trouble]
             break
@@ -211,7 +223,7 @@ def compare(agent) -> dict[str, object]:
             problems.append(f"{reported['expected']} GPUs are on the PCI bus, and nvidia-smi has {len(cards)}")
         if not problems:
             break
-    return {"gpus": len(cards), "gpu_skip": "", "gpu_problems": problems}
+    return {"cards": cards, "gpu_skip": "", "gpu_problems": problems}
 
 
 def differences(cards: list[dict], *moments: dict[str, dict[str, float | None]]) -> list[str]:

@@ -59,7 +59,7 @@ def gpus(*cards: dict[str, Any], expected: int = 1, error: str = "") -> dict[str
 def test_what_agrees_agrees(probe: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     smi(monkeypatch, probe, ROW, ROW)
 
-    assert probe.compare(agent(gpus(CARD))) == {"gpus": 1, "gpu_skip": "", "gpu_problems": []}
+    assert probe.compare(agent(gpus(CARD))) == {"cards": [CARD], "gpu_skip": "", "gpu_problems": []}
 
 
 @pytest.mark.parametrize(
@@ -115,7 +115,7 @@ def test_a_host_without_a_card_is_not_compared(probe: ModuleType, monkeypatch: p
 
     said = probe.compare(agent(gpus(expected=0, error="nvidia-smi is not installed")))
 
-    assert said == {"gpus": 0, "gpu_skip": "the host has no NVIDIA GPU", "gpu_problems": []}
+    assert said == {"cards": [], "gpu_skip": "the host has no NVIDIA GPU", "gpu_problems": []}
 
 
 def test_cards_without_a_driver_are_a_problem(probe: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
