@@ -7,13 +7,14 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from dlhost.adapters.xdg import state_directory, writing_state
 from dlhost.errors import RefusedError, UsageError
 from dlhost.values.inventory import Location
-from dlhost.values.record import SCHEMA_VERSION, RunRecord, record_document, record_from
+from dlhost.values.record import KILLED, RUNNING, SCHEMA_VERSION, RunRecord, record_document, record_from
 
 
 @contextmanager
@@ -63,7 +64,22 @@ def read_log(record: RunRecord) -> str:
 
 def records(location: Location) -> list[RunRecord]:
     """An inventory's runs, oldest first."""
-    return [_read_record(path) for path in sorted(_runs(location.key).glob("*.json"))]
+    found = [_read_record(path) for path in sorted(_runs(location.key).glob("*.json"))]
+    going_on = found[-1:] if _is_held(location.key) else []
+    return [replace(one, state=KILLED) if one.state == RUNNING and one not in going_on else one for one in found]
+
+
+def _is_held(key: str) -> bool:
+    """Whether a run of the inventory goes on: the kernel knows, and a record of a killed one does not."""
+    path = _runs(key) / "lock"
+    if not path.exists():
+        return False
+    with path.open(encoding="utf-8") as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
 
 
 def record(location: Location, run_id: str) -> RunRecord:
@@ -72,7 +88,7 @@ def record(location: Location, run_id: str) -> RunRecord:
     Raises:
         UsageError: There is none, or more than one.
     """
-    found = [path for path in sorted(_runs(location.key).glob("*.json")) if path.stem.startswith(run_id)]
+    found = [record for record in records(location) if record.id.startswith(run_id)]
     if len(found) != 1:
         which = f"{len(found)} runs" if found else "No run"
         begin = "begin" if found else "begins"
@@ -80,7 +96,7 @@ def record(location: Location, run_id: str) -> RunRecord:
             f"{which} of inventory {location.name} {begin} with {run_id}; "
             f"`dlhost history list -i {location.name}` shows them."
         )
-    return _read_record(found[0])
+    return found[0]
 
 
 def _read_record(path: Path) -> RunRecord:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,8 @@ from dlhost.values.schema import RoleSchema
 
 VAULT = "group_vars/all/vault.yml"
 # The inventory's certificate authority: its certificate is for everybody, its key lies in the vault as tls_ca_key.
+# What ssh can be handed among its own words.
+WORD = re.compile(r"[^\s-]\S*")
 CA = ".tls/ca.crt"
 CA_VARIABLE = "tls_ca_certificate"
 CA_VALUE = f'{{{{ lookup("ansible.builtin.file", inventory_dir ~ "/{CA}") }}}}'
@@ -37,11 +40,14 @@ def init(new: NewInventory, fingerprints: Sequence[str], confirm: Callable[[str]
     `fingerprints` are those the user knows from elsewhere, such as the cloud's console; without any, `confirm` asks.
 
     Raises:
-        UsageError: The name cannot be used.
+        UsageError: The name cannot be used, or the address or user is none.
         UnreachableError: The host does not answer as an SSH server.
         RefusedError: The host's key is not trusted; nothing was written.
     """
     location = require_free(new.name)
+    for option, value in (("--host", new.address), ("--user", new.user)):
+        if not WORD.fullmatch(value):
+            raise UsageError(f"{option} {value!r} has blanks, or begins with a hyphen as options of ssh do.")
     keys = _trusted(new, openssh.scan_host_keys(new.address, new.port, fingerprints), fingerprints, confirm)
     begun = write(location, new, [key.key for key in keys])
     failure = openssh.can_log_in(_connection(new, begun.location))

@@ -63,7 +63,11 @@ def next_steps(finished: Finished) -> tuple[str, ...]:
     """The command that comes next, and what for."""
     name, report = finished.record.inventory, finished.report
     if report.interrupted:
-        step = f"dlhost provision -i {name}   finishes what was interrupted"
+        step = (
+            f"dlhost provision -i {name} --check   looks anew"
+            if report.check
+            else f"dlhost provision -i {name}   finishes what was interrupted"
+        )
     elif report.hosts_that_are(HostStatus.FAILED) or report.hosts_that_are(HostStatus.UNREACHABLE):
         step = f"dlhost provision -i {name}   once the cause is mended; it goes on where this run ended"
     elif report.check:

@@ -130,7 +130,8 @@ def _failure(console: Console, host: HostReport) -> None:
 
 def _closing(console: Console, report: RunReport, log: Path) -> None:
     if report.interrupted:
-        console.print(Text("Interrupted. What was begun is finished by the next run.", style="bold yellow"))
+        left = "Nothing was changed." if report.check else "What was begun is finished by the next run."
+        console.print(Text(f"Interrupted. {left}", style="bold yellow"))
     elif not report.complete:
         console.print(Text("Ansible ended before the run was over; it said:", style="bold red"))
         for notice in report.notices[-5:]:

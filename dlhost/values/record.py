@@ -9,15 +9,14 @@ from typing import Any
 
 SCHEMA_VERSION = 1
 RUNNING = "running"
+KILLED = "killed"
 
 
 @dataclass(frozen=True, slots=True)
 class RunRecord:
     """`key` is the inventory's (values/inventory.py), under which the record is kept.
 
-    `state` is running, done, interrupted, refused or failed (dlhost itself did).
-
-    A record that stays at running is of a run that was killed.
+    `state` is running, done, interrupted, refused, failed (dlhost itself did) or killed (it could not say more).
 
     `report` is the document of the run's result as `--json` shows it, redacted.
     """

@@ -187,7 +187,7 @@ def test_killed_in_mid_run(dlhost: Installed, bare: Host) -> None:
     _wait(lambda: "apt-get" in bare.execute("ps -eo args 2>/dev/null || cat /proc/[0-9]*/cmdline | tr '\\0' ' '"))
     run.kill()
     run.communicate()
-    assert dlhost.document("history", "list", "-i", "rig")["runs"][-1]["state"] == "running"
+    assert dlhost.document("history", "list", "-i", "rig")["runs"][-1]["state"] == "killed"
     _assert_next_run_finishes(dlhost)
 
 

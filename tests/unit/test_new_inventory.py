@@ -260,6 +260,14 @@ def test_a_secret_is_generated_and_shown_to_who_asks(scanned: World, tmp_path: P
     )
 
 
+@pytest.mark.parametrize("more", [("--user", "-oProxyCommand=x"), ("--host", "-J"), ("--user", "ada b")])
+def test_no_word_of_the_user_becomes_an_option_of_ssh(scanned: World, more: tuple[str, str]) -> None:
+    result = scanned(*INIT, "--fingerprint", KEY.fingerprint, *more)
+
+    assert result.exit_code == ExitCode.USAGE
+    assert "has blanks, or begins with a hyphen" in result.stderr
+
+
 def test_what_the_playbooks_set_is_not_offered() -> None:
     defaults = (
         "---\n# One.\nweb_a: 1\n\n# Ours.\n# In two lines.\nweb_given:\n  - x\n\n# Two.\nweb_b: 2\nweb_also: [1]\n"

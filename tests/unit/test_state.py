@@ -111,8 +111,18 @@ def test_a_second_process_is_refused_until_the_first_is_gone_however_it_went() -
         holder.wait()
 
     with state.locked(RECORD):
-        (killed,) = state.records(RIG)
-    assert (killed.state, killed.exit_code, killed.operation) == ("running", None, "drift")
+        (record,) = state.records(RIG)
+    assert (record.state, record.exit_code, record.operation) == ("running", None, "drift")
+
+
+def test_a_run_that_was_killed_is_not_said_to_go_on() -> None:
+    first, later = RECORD, replace(RECORD, id=f"{RECORD.id}9")
+    state.save_record(first)
+    state.save_record(later)
+    with state.locked(later):
+        assert [record.state for record in state.records(RIG)] == ["killed", "running"]
+    assert {record.state for record in state.records(RIG)} == {"killed"}
+    assert state.record(RIG, later.id).state == "killed"
 
 
 def test_a_lock_is_free_again_after_its_run() -> None:

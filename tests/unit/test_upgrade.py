@@ -60,6 +60,7 @@ class Hosts:
     runs: list[str] = field(default_factory=list)
     requests: list[Request] = field(default_factory=list)
     questions: list[str] = field(default_factory=list)
+    in_sync: bool = False
     shown: int = 0
 
     def upgrade(self, branch: str = "590", limit: tuple[str, ...] = ()) -> tuple[list[tuple[str, str, str]], ExitCode]:
@@ -97,7 +98,7 @@ class Hosts:
         if code is ExitCode.REFUSED:
             raise RefusedError("Its disk is full.")
         branch = request.extra_vars["nvidia_driver_branch"]
-        hosts = tuple(report(host, code) for host in request.hosts)
+        hosts = tuple(report(host, code, in_sync=self.in_sync) for host in request.hosts)
         if request.operation == "provision" and not request.check and code is DONE:
             self.present |= dict.fromkeys(request.hosts, branch)
             self.outdated -= set(request.hosts)
@@ -107,7 +108,7 @@ class Hosts:
         return Finished(record, ran, (), inventory, False, (), {}), Path("log"), code
 
 
-def report(host: str, code: ExitCode) -> HostReport:
+def report(host: str, code: ExitCode, *, in_sync: bool) -> HostReport:
     """What a run that ended so says of a host."""
     if code is MUST_ACT:
         return HostReport(host, HostStatus.OK, actions_needed=("reboot",))
@@ -116,6 +117,8 @@ def report(host: str, code: ExitCode) -> HostReport:
         return HostReport(host, HostStatus.FAILED, checks=(check,))
     if code is FAILED:
         return HostReport(host, HostStatus.FAILED, failure=Failure("nvidia_driver", "Install", "apt failed"))
+    if in_sync:
+        return HostReport(host, HostStatus.OK, roles=(RoleReport("nvidia_driver", RoleStatus.IN_SYNC),))
     # Something of the role always changes here, and need not be the driver.
     changes = (Change("Have the files of the role"),)
     return HostReport(host, HostStatus.OK, roles=(RoleReport("nvidia_driver", RoleStatus.CHANGED, changes=changes),))
@@ -225,6 +228,13 @@ def test_a_host_that_has_the_branch_goes_to_its_newest_release() -> None:
         "beta: driver 590.0 goes to the newest release of 590\n"
         "One host after the other. Go on?"
     ]
+
+
+def test_nobody_is_asked_where_every_host_has_the_newest_release() -> None:
+    hosts = Hosts(present={"alpha": "590", "beta": "590"}, in_sync=True, agrees=None)
+    assert hosts.upgrade()[0] == [("alpha", Outcome.NEWEST, "590.1"), ("beta", Outcome.NEWEST, "590.1")]
+    assert "verify beta 590" in hosts.runs
+    assert "--yes" in refused(Hosts(present={"alpha": "590", "beta": "580"}, in_sync=True, agrees=None), RefusedError)
 
 
 @pytest.mark.parametrize("where", ["provision", "verify"])
