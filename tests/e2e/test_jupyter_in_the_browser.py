@@ -77,6 +77,30 @@ def test_a_cell_computes_and_a_terminal_answers(lab: Lab, workspace: Workspace) 
         pytest.fail("The terminal ran nothing.")
 
 
+def test_extensions_are_those_of_the_inventory(workspace: Workspace, playwright: Playwright, tmp_path: Path) -> None:
+    def tabs(name: str) -> set[str]:
+        """What stands beside the notebooks."""
+        with browser(playwright, tmp_path / name, workspace.authority) as context:
+            lab = Lab(context.new_page(), workspace.url(USER))
+            lab.log_in(workspace.password)
+            lab.wait_until_ready()
+            picture(lab.page, f"extensions-{name}")
+            found: list[str] = lab.page.locator(".jp-SideBar .lm-TabBar-tab").evaluate_all(
+                "tabs => tabs.map(tab => tab.dataset.id)"
+            )
+            return set(found)
+
+    everything = tabs("all")
+    workspace.set(jupyter_extensions=["jupyter-resource-usage", "variable-inspector"])
+    try:
+        workspace.require(0, "provision", "--roles", "jupyter")
+        workspace.require(0, "verify", "--roles", "jupyter")
+        assert everything - tabs("without-git") == {"jp-git-sessions"}
+    finally:
+        workspace.set()
+        workspace.require(0, "provision", "--roles", "jupyter")
+
+
 def test_a_large_file_is_uploaded_whole(lab: Lab, workspace: Workspace, tmp_path: Path) -> None:
     path = tmp_path / "large.bin"
     digest = hashlib.sha256()
