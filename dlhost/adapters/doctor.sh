@@ -5,8 +5,9 @@ echo "now=$(date +%s)"
 echo "root=$(id -u)"
 echo "synchronised=$(timeout 5 timedatectl show --property=NTPSynchronized --value 2>/dev/null)"
 
-# Who listens on which port; root sees every program, and its unit in the path of its control group.
-listeners=$(ss -Hltnp 2>/dev/null) && echo listeners=known
+# Who listens on which port; root sees every program, and its unit in the path of its control group. In a container even
+# root may not see others' programs, but sockets name their control groups too.
+listeners=$(ss -Hltnpe 2>/dev/null) && echo listeners=known
 printf '%s\n' "$listeners" | sed -n 's/^LISTEN/listener=&/p'
 for pid in $(printf '%s\n' "$listeners" | grep -o 'pid=[0-9]*' | sort -u | cut -d= -f2); do
   unit=$(sed -n 's#.*/\([^/]*\.\(service\|socket\|scope\)\)$#\1#p' "/proc/$pid/cgroup" 2>/dev/null | head -n 1)

@@ -169,7 +169,7 @@ class _Listener:
 
 
 def _listeners(said: Mapping[str, Sequence[str]]) -> dict[int, list[_Listener]]:
-    """Port to the programs that listen there, as ss(8) shows them; none of a program that only root sees."""
+    """Port to the programs that listen there, as ss(8) shows them; of one that only root sees its unit, or nothing."""
     units = dict(line.split(" ", 1) for line in said.get("unit", ()) if " " in line)
     found: dict[int, list[_Listener]] = {}
     for line in said.get("listener", ()):
@@ -177,9 +177,9 @@ def _listeners(said: Mapping[str, Sequence[str]]) -> dict[int, list[_Listener]]:
         number = words[3].rpartition(":")[2] if len(words) > 3 else ""
         if number.isdecimal():
             programs = re.findall(r'\("([^"]*)",pid=(\d+)', line)
-            found.setdefault(int(number), []).extend(
-                _Listener(command, pid, units.get(pid, "")) for command, pid in programs
-            )
+            group = re.search(r" cgroup:\S*/([^/\s]+\.(?:service|socket|scope))(?:\s|$)", line)
+            holders = [_Listener(command, pid, units.get(pid, "")) for command, pid in programs]
+            found.setdefault(int(number), []).extend(holders or ([_Listener(group[1], "", group[1])] if group else []))
     return found
 
 
@@ -204,7 +204,8 @@ def _port(port: Port, listeners: Mapping[int, Sequence[_Listener]], *, known: bo
             f"sudo ss -ltnp 'sport = {port.number}'",
         )
     stranger = strangers[0]
-    by = f"{stranger.command} (pid {stranger.pid}{', ' + stranger.unit if stranger.unit else ''})"
+    unit = f", {stranger.unit}" if stranger.unit else ""
+    by = f"{stranger.command} (pid {stranger.pid}{unit})" if stranger.pid else stranger.unit
     stop = (
         f"sudo systemctl disable --now {stranger.unit}"
         if stranger.unit.endswith(".service")

@@ -109,6 +109,10 @@ LISTENERS = (
     'LISTEN 0 128 127.0.0.1:8888 0.0.0.0:* users:(("jupyter-lab",pid=30,fd=6))',
     'LISTEN 0 128 127.0.0.1:8889 0.0.0.0:* users:(("python3",pid=40,fd=6))',
     "LISTEN 0 128 127.0.0.1:6006 0.0.0.0:*",
+    # In a container without CAP_SYS_PTRACE.
+    "LISTEN 0 128 127.0.0.1:8890 0.0.0.0:* ino:5 sk:6 cgroup:/system.slice/j.slice/dlhost-jupyter@ada.service <->",
+    "LISTEN 0 128 127.0.0.1:8891 0.0.0.0:* ino:5 sk:6 cgroup:/system.slice/apache2.service <->",
+    "LISTEN 0 128 127.0.0.1:8892 0.0.0.0:* ino:5 sk:6 cgroup:/ <->",
 )
 UNITS = ("10 ssh.service", "20 apache2.service", "21 apache2.service", "30 dlhost-jupyter@ada.service", "40 ")
 
@@ -126,6 +130,9 @@ UNITS = ("10 ssh.service", "20 apache2.service", "21 apache2.service", "30 dlhos
         (Port(8888, "jupyter", ("dlhost-jupyter@*.service",)), "pass", "dlhost-jupyter@ada.service has it"),
         (Port(8889, "jupyter", ("dlhost-jupyter@*.service",)), "fail", "taken by python3 (pid 40) -> end process 40"),
         (Port(6006, "jupyter", ()), "warn", "by whom is not known, which only root sees"),
+        (Port(8890, "jupyter", ("dlhost-jupyter@*.service",)), "pass", "dlhost-jupyter@ada.service has it"),
+        (Port(8891, "jupyter", ()), "fail", "taken by apache2.service -> sudo systemctl disable --now apache2.service"),
+        (Port(8892, "jupyter", ()), "warn", "by whom is not known, which only root sees"),
     ],
 )
 def test_ports_and_who_has_them(port: Port, verdict: str, words: str) -> None:
