@@ -9,6 +9,7 @@ import gzip
 import hmac
 import json
 import pwd
+import re
 import secrets
 import string
 from pathlib import Path
@@ -210,8 +211,8 @@ def done(answer) -> str:
 
 def words(said: str) -> str:
     """The first complaint in one line."""
-    lines = [line for line in said.splitlines() if "error:" in line.lower() or "FATAL" in line] or said.splitlines()
-    return (lines[0] if lines else "it ended without a word").removeprefix("psql: ").strip().rstrip(".")
+    complaint = re.search(r"(?:FATAL|ERROR|[Ee]rror):\s+(?!connection to server .*FATAL)(.+)", said)
+    return (complaint[1] if complaint else " ".join(said.split()) or "it ended without a word").rstrip(".")
 
 
 def has_account(name: str) -> bool:

@@ -363,7 +363,7 @@ def find_release(releases: list[dict], absent: bool) -> dict:
     known = ", ".join(f"{release['version']} on {release['os'].title()}" for release in releases)
     raise RefusedError(
         f"dlhost runs Zabbix' long-term releases as distributions have them: {known}. This host has "
-        f"{found.get('PRETTY_NAME', name)}. Run the server on another host, which may watch this one {AGAIN}"
+        f"{found.get('PRETTY_NAME', name)}. Put another into group monitoring_server, which may watch this one, {AGAIN}"
     )
 
 
@@ -465,13 +465,14 @@ def wake_up(wish: zabbix_database.Wish) -> zabbix_database.Found:
         RefusedError: It does not answer.
     """
     # Version, name, port: the one at the usual port is the one that everybody asks.
-    rows = [line.split() for line in run("pg_lsclusters", "--no-header").stdout.splitlines()]
+    listed = run("pg_lsclusters", "--no-header")
+    rows = [line.split() for line in listed.stdout.splitlines()]
     names = [f"postgresql@{version}-{name}.service" for version, name, port, *_rest in rows if port == USUAL_PORT]
     if not names:
-        raise RefusedError(
-            f"PostgreSQL has no cluster at port {USUAL_PORT}. pg_lsclusters shows what there is, and pg_createcluster "
-            "makes one; then run again."
+        why = zabbix_database.words(
+            listed.stderr or f"it has no cluster at port {USUAL_PORT}; pg_createcluster makes one"
         )
+        raise RefusedError(f"PostgreSQL does not answer: {why}. Mend that {AGAIN}")
     for name, unit in find_units(names).items():
         if unit.masked:
             must("systemctl", "unmask", "--quiet", name)
