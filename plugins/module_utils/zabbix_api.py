@@ -16,6 +16,8 @@ from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
+from ansible_collections.dlhost.host.plugins.module_utils.nginx_front import trusting
+
 TIMEOUT_S = 60
 OLDEST = (6, 0)
 # From here on the token is a header; 7.2 and later refuse it in the body.
@@ -116,9 +118,13 @@ class ZabbixApi:
         name = parts.hostname or ""
         if parts.scheme == "https" and name:
             try:
-                context = ssl.create_default_context(cadata=self._access["ca"] or None)
+                context = trusting(self._access["ca"])
             except ssl.SSLError:
                 raise ZabbixError(f"The certificates to trust for {self._url} are no PEM certificates.") from None
+            if self._access["address"] in LOOPBACK and not self._access["ca"]:
+                # Who listens there is this host's own root; plain HTTP would do.
+                context.check_hostname = False
+                context.verify_mode = ssl.CERT_NONE
             return _Connection(name, parts.port or 443, self._access["address"] or name, context)
         if parts.scheme == "http" and name in LOOPBACK:
             return http.client.HTTPConnection(self._access["address"] or name, parts.port or 80, timeout=TIMEOUT_S)

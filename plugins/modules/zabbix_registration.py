@@ -289,12 +289,13 @@ def _bring_templates(api: ZabbixApi, files: dict[str, str], check: bool) -> list
         raise ZabbixError(f"There is no template file for Zabbix {dotted(api.version)} or older.")
     text = fitting[max(fitting, key=_numbers)]
     order = {"format": "yaml", "source": text, "rules": _rules(api.version)}
-    differences = sorted(_differing(api.call("configuration.importcompare", order) or {}))
-    if differences and not check:
-        try:
+    try:
+        # An empty comparison is a list in PHP.
+        differences = sorted(_differing(api.call("configuration.importcompare", order) or {}))
+        if differences and not check:
             api.call("configuration.import", order)
-        except ZabbixError as error:
-            raise ZabbixError(f"The templates were not imported, and nothing was registered: {error}") from None
+    except ZabbixError as error:
+        raise ZabbixError(f"The templates were not imported, and nothing was registered: {error}") from None
     return differences
 
 
