@@ -22,6 +22,7 @@ TIMEOUT_S = 60
 OLDEST = (6, 0)
 # From here on the token is a header; 7.2 and later refuse it in the body.
 BEARER_SINCE = (6, 4)
+FIRST_PORT_OF_ANYBODY = 1024
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 # Where an API is and who asks there: the argument_spec of every module that asks.
 ACCESS_ARGUMENTS = {
@@ -121,11 +122,12 @@ class ZabbixApi:
                 context = trusting(self._access["ca"])
             except ssl.SSLError:
                 raise ZabbixError(f"The certificates to trust for {self._url} are no PEM certificates.") from None
-            if self._access["address"] in LOOPBACK and not self._access["ca"]:
+            port = parts.port or http.client.HTTPS_PORT
+            if self._access["address"] in LOOPBACK and port < FIRST_PORT_OF_ANYBODY and not self._access["ca"]:
                 # Who listens there is this host's own root; plain HTTP would do.
                 context.check_hostname = False
                 context.verify_mode = ssl.CERT_NONE
-            return _Connection(name, parts.port or 443, self._access["address"] or name, context)
+            return _Connection(name, port, self._access["address"] or name, context)
         if parts.scheme == "http" and name in LOOPBACK:
             return http.client.HTTPConnection(self._access["address"] or name, parts.port or 80, timeout=TIMEOUT_S)
         raise ZabbixError(
