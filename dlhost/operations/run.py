@@ -248,6 +248,7 @@ def require_valid(inventory: Inventory, schemas: Sequence[RoleSchema], hide: Red
         *problems(inventory, schemas),
         *without_effect(inventory, schemas),
         *misspelt_groups(inventory.hosts, schemas),
+        *monitored.without_front(inventory.hosts),
     ]
     if found:
         raise InventoryError(hide("\n".join(map(str, found))))

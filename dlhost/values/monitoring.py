@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from types import MappingProxyType
 from typing import Any
@@ -14,6 +14,8 @@ from dlhost.values.run import HostReport, HostStatus, RoleStatus
 
 SCHEMA_VERSION = 1
 GROUP = "monitored"
+SERVER_GROUP = "monitoring_server"
+FRONT_GROUP = "web"
 # The items that take it, by the operation that it is the result of.
 ITEMS: Mapping[str, str] = MappingProxyType({"drift": "dlhost.drift", "verify": "dlhost.verify"})
 # Of a host that was lost there is nothing to tell, and no way to tell it.
@@ -23,6 +25,17 @@ TELLING = {HostStatus.OK, HostStatus.FAILED}
 def is_monitored(host: Host) -> bool:
     """Whether the host has an agent that knows its server."""
     return GROUP in host.groups and host.variables.get("zabbix_agent_state") != "absent"
+
+
+def without_front(hosts: Iterable[Host]) -> Iterator[str]:
+    """Every server whose pages nobody would serve, as a sentence with the fix."""
+    for host in hosts:
+        wanted = SERVER_GROUP in host.groups and host.variables.get("zabbix_server_state") != "absent"
+        if wanted and FRONT_GROUP not in host.groups:
+            yield (
+                f"{host.name} is in group {SERVER_GROUP} and not in {FRONT_GROUP}, whose front serves Zabbix' pages. "
+                "Put it into both."
+            )
 
 
 def value(operation: str, report: HostReport, now: datetime) -> str:

@@ -12,15 +12,13 @@ options:
     type: str
     required: true
   ca:
-    description:
-      - PEM certificates to trust, and no other; empty for those that the machine trusts that asks. On the loopback
-        address any certificate will do then.
+    description: PEM certificates to trust, and no other; empty for those that the machine trusts that asks.
     type: str
     default: ""
   address:
     description:
-      - Where to connect, where it is not where the URL's name leads (the front of the same host). On the loopback address,
-        at a port that only root can have, any certificate will do where O(ca) is empty.
+      - Where to connect, where it is not where the URL's name leads (the front of the same host). On the loopback
+        address, at a port that only root can have, any certificate will do where O(ca) is empty.
     type: str
     default: ""
   token:

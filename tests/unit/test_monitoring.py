@@ -211,3 +211,12 @@ def test_derived_keys_are_kept_out_of_what_is_shown(monitored: World) -> None:
     (run,) = monitored.runs
     assert run.redaction(KEY) == "[secret]"
     assert done.exit_code == ExitCode.TASK_FAILED
+
+
+def test_a_server_without_a_front_is_refused_before_a_connection(world: World, rig: Path) -> None:
+    write(rig / "hosts.yml", "all: {hosts: {alpha: }, children: {monitoring_server: {hosts: {alpha: }}}}\n")
+
+    done = world("provision", "-i", "rig")
+
+    assert (done.exit_code, world.runs) == (ExitCode.USAGE, [])
+    assert "alpha is in group monitoring_server and not in web" in done.stderr
