@@ -1,0 +1,247 @@
+"""What of a host counts as work for role idle_stop, from a /proc, a /sys and an nvidia-smi of the test's own."""
+
+from __future__ import annotations
+
+import fcntl
+import importlib
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dlhost.adapters.ansible_env import collections_path
+
+SESSION = "0::/user.slice/user-1000.slice/session-3.scope"
+PTS = os.makedev(136, 7)
+
+
+@pytest.fixture
+def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The module, with nothing on its host."""
+    monkeypatch.syspath_prepend(str(collections_path()))
+    module = importlib.import_module("ansible_collections.dlhost.host.plugins.module_utils.idle_host")
+    for name in ("PROC", "SYS", "DEV"):
+        (tmp_path / name).mkdir()
+        monkeypatch.setattr(module, name, tmp_path / name)
+    monkeypatch.setattr(module, "SMI", (str(tmp_path / "nvidia-smi"),))
+    monkeypatch.setattr(module, "SMI_LIMIT_S", 0.5)
+    return module
+
+
+def process(host: Any, name: str, *arguments: str, **more: Any) -> Any:
+    values = {"number": 42, "state": "S", "terminal": PTS, "ticks": 0, "started": 0, "group": SESSION}
+    return host.Process(name=name, command=[more.pop("path", name), *arguments], **{**values, **more})
+
+
+# Programs
+
+
+def test_a_process_is_read_as_the_kernel_writes_it(host: Any) -> None:
+    directory = host.PROC / "42"
+    directory.mkdir()
+    (directory / "stat").write_text(f"42 (a) (b) R 1 42 42 {PTS} 42 0 0 0 0 0 1 2 3 4 20 0 1 0 777 0 0\n")
+    (directory / "cmdline").write_bytes(b"/usr/bin/a\0--fast\0")
+    (directory / "cgroup").write_text(SESSION)
+    (host.PROC / "43").mkdir()  # It ends while it is looked at.
+    (found,) = host.processes()
+    assert (found.name, found.state, found.terminal, found.ticks, found.started) == ("a) (b", "R", PTS, 10, 777)
+    assert found.command == ["/usr/bin/a", "--fast"]
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "more"),
+    [
+        ("python3", ["train.py"], {}),
+        ("bash", ["train.sh"], {}),
+        ("bash", ["-c", "make"], {}),
+        ("vim", [], {}),
+        # Left behind by who logged out, of a user's own systemd, and root's.
+        ("python3", ["train.py"], {"terminal": 0}),
+        ("python3", ["x"], {"group": "0::/user.slice/user-1000.slice/user@1000.service/app.slice/train.service"}),
+        ("python3", ["x"], {"group": "0::/user.slice/user-0.slice/session-1.scope"}),
+        ("python3", ["x"], {"group": "0::/docker/f1b/user.slice/user-1000.slice/session-c1.scope"}),
+        # For a time table, and by systemd-run.
+        ("python3", ["x"], {"group": "0::/system.slice/cron.service"}),
+        ("python3", ["x"], {"group": "0::/system.slice/run-u12.service"}),
+    ],
+)
+def test_a_program_counts(host: Any, name: str, arguments: list[str], more: dict[str, Any]) -> None:
+    (said,) = host.programs([process(host, name, *arguments, **more)], {"htop"})
+    assert name in said
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "more"),
+    [
+        ("bash", [], {"path": "-bash"}),
+        ("zsh", ["-l"], {}),
+        ("tmux: server", ["new"], {"path": "tmux"}),
+        ("sshd", [], {"path": "sshd: ada@pts/0", "terminal": 0}),
+        ("sshd-session", [], {"path": "sshd-session: ada@pts/0", "terminal": 0}),
+        ("sudo", ["-i"], {}),
+        ("htop", [], {}),
+        ("xfce4-panel", [], {"terminal": 0}),
+        ("gvfsd", [], {"path": "/usr/libexec/gvfsd", "terminal": 0}),
+        ("python3", ["x"], {"state": "Z"}),
+        # The system's own: a service, the login of a screen, cron itself.
+        ("python3", ["x"], {"group": "0::/system.slice/fail2ban.service"}),
+        ("gnome-shell", [], {"group": "0::/user.slice/user-117.slice/session-c1.scope"}),
+        ("gnome-shell", [], {"group": "0::/user.slice/user-61184.slice/session-c1.scope"}),
+        ("cron", ["-f"], {"group": "0::/system.slice/cron.service", "path": "/usr/sbin/cron"}),
+    ],
+)
+def test_what_waits_does_not(host: Any, name: str, arguments: list[str], more: dict[str, Any]) -> None:
+    assert host.programs([process(host, name, *arguments, **more)], {"htop"}) == []
+
+
+@pytest.mark.parametrize(("age_s", "typed"), [(10, True), (100, True), (130, False), (-60, False)])
+def test_who_types_is_seen_by_the_terminal(host: Any, age_s: int, typed: bool) -> None:
+    terminal = host.DEV / "pts" / "7"
+    terminal.parent.mkdir()
+    terminal.touch()
+    os.utime(terminal, (time.time() - age_s, time.time()))
+    assert bool(host.typing([process(host, "bash")])) is typed
+    assert host.typing([process(host, "bash", group="0::/system.slice/getty@tty1.service")]) == []
+
+
+@pytest.mark.parametrize(
+    ("number", "device"),
+    [
+        (os.makedev(136, 7), "pts/7"),
+        (os.makedev(137, 1), "pts/257"),
+        (os.makedev(4, 1), "tty1"),
+        (os.makedev(4, 64), "ttyS0"),
+        (os.makedev(5, 1), None),
+        (0, None),
+    ],
+)
+def test_terminals_by_their_numbers(host: Any, number: int, device: str | None) -> None:
+    assert host._terminal(number) == (host.DEV / device if device else None)
+
+
+# SSH
+
+
+def test_work_over_ssh_is_seen_by_what_it_takes_of_the_processor(host: Any) -> None:
+    def session(ticks: int, **more: Any) -> list[Any]:
+        return [process(host, "sshd", path="sshd: ada@notty", ticks=ticks, **{"terminal": 0, **more})]
+
+    first, earlier = host.over_ssh(session(100), {})
+    assert first == []
+    assert host.over_ssh(session(105), earlier)[0] == []
+    assert host.over_ssh(session(110), earlier)[0] == ["something is done over SSH"]
+    # A terminal is judged by what is typed and runs in it.
+    assert host.over_ssh(session(900, terminal=PTS), earlier)[0] == []
+
+
+# Packages
+
+
+def test_a_lock_of_apt_is_seen_and_not_taken(host: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lock = tmp_path / "lock"
+    monkeypatch.setattr(host, "PACKAGE_LOCKS", (str(tmp_path / "missing"), str(lock)))
+    assert host.at_packages() == []
+    program = (
+        f"import fcntl; f = open({str(lock)!r}, 'w'); fcntl.lockf(f, fcntl.LOCK_EX); print(1, flush=True); input()"
+    )
+    with subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as apt:
+        assert apt.stdout
+        apt.stdout.readline()
+        assert host.at_packages() == ["packages are being installed"]
+        apt.communicate(b"\n")
+    assert host.at_packages() == []
+    with lock.open("w") as file:
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+# GPUs
+
+LOG = """<?xml version="1.0" ?>
+<!DOCTYPE nvidia_smi_log SYSTEM "nvsmi_device_v12.dtd">
+<nvidia_smi_log><driver_version>580.95.05</driver_version>
+<gpu id="00000000:01:00.0"><utilization><gpu_util>{load}</gpu_util></utilization>
+<processes>{processes}</processes></gpu></nvidia_smi_log>
+"""
+
+
+def using(number: int, kind: str = "C") -> str:
+    return f"<process_info><pid>{number}</pid><type>{kind}</type><process_name>x</process_name></process_info>"
+
+
+def install(host: Any, script: str) -> None:
+    """A card on the bus, and a program that stands in for nvidia-smi."""
+    card = host.SYS / "bus/pci/devices/0000:01:00.0"
+    card.mkdir(parents=True, exist_ok=True)
+    (card / "vendor").write_text("0x10de\n")
+    (card / "class").write_text("0x030200\n")
+    path = Path(host.SMI[0])
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(0o755)
+
+
+@pytest.mark.parametrize(
+    ("load", "processes", "said"),
+    [
+        ("0 %", "", []),
+        ("4 %", "", []),
+        ("5 %", "", ["GPU 0 computes"]),
+        ("97 %", using(42), ["GPU 0 computes", "python3 uses GPU 0"]),
+        ("0 %", using(42), ["python3 uses GPU 0"]),
+        ("0 %", using(42, "C+G"), ["python3 uses GPU 0"]),
+        # Divided by MIG.
+        ("N/A", using(42), ["python3 uses GPU 0"]),
+        ("N/A", "", []),
+        # It draws; it holds on to its memory; the user does not count it; another's container.
+        ("3 %", using(42, "G"), []),
+        ("0 %", using(43), []),
+        ("60 %", using(43), ["GPU 0 computes"]),
+        ("0 %", using(44), []),
+        ("60 %", using(44), ["GPU 0 computes"]),
+        ("0 %", using(99), ["a program that cannot be seen from here uses GPU 0"]),
+    ],
+)
+def test_a_gpu_is_judged_by_its_load_and_who_uses_it(host: Any, load: str, processes: str, said: list[str]) -> None:
+    install(host, f"cat <<'EOS'\n{LOG.format(load=load, processes=processes)}EOS")
+    jupyter = "0::/system.slice/system-dlhost\\x2djupyter.slice/dlhost-jupyter@ada.service"
+    running = [
+        process(host, "python3"),
+        process(host, "python3", number=43, group=jupyter),
+        process(host, "ollama", number=44, group="0::/system.slice/ollama.service"),
+    ]
+    assert host.busy_gpus(running, {"ollama"}) == said
+
+
+@pytest.mark.parametrize(
+    ("script", "why"),
+    [
+        ("exit 9", "ended with status 9"),
+        ("echo No devices were found; exit 6", "ended with status 6"),
+        ("exec sleep 60", "does not answer"),
+        ("echo broken", "printed no document"),
+        (None, "is not installed"),
+    ],
+)
+def test_of_a_gpu_that_cannot_be_asked_nobody_knows(host: Any, script: str | None, why: str) -> None:
+    install(host, script or "")
+    if script is None:
+        Path(host.SMI[0]).unlink()
+    assert host.busy_gpus([], set()) == [f"nvidia-smi {why}, so nobody knows what the GPUs do"]
+
+
+def test_beside_one_that_hangs_no_other_is_started(host: Any, tmp_path: Path) -> None:
+    install(host, f"touch {tmp_path}/started")
+    (said,) = host.busy_gpus([process(host, "nvidia-smi", state="D")], set())
+    assert "nvidia-smi (process 42) hangs" in said
+    assert not (tmp_path / "started").exists()
+
+
+def test_a_host_without_a_card_asks_nobody(host: Any, tmp_path: Path) -> None:
+    install(host, f"touch {tmp_path}/started")
+    # Its sound is a device of its own, and a card of another maker is not NVIDIA's.
+    (host.SYS / "bus/pci/devices/0000:01:00.0/class").write_text("0x040300\n")
+    assert host.busy_gpus([], set()) == []
+    assert not (tmp_path / "started").exists()
