@@ -21,6 +21,7 @@ from dlhost.cli import (
     history,
     hosts,
     inventories,
+    keepalive,
     options,
     runs,
     secrets,
@@ -103,6 +104,7 @@ app.command("status")(status.status_command)
 app.command("bench")(bench.bench_command)
 app.command("demo")(demo.demo_command)
 app.command("ssh")(hosts.ssh_command)
+app.command("keepalive")(keepalive.keepalive_command)
 app.command("cp")(hosts.cp_command)
 app.command("open")(hosts.open_command)
 app.command("tunnel")(hosts.tunnel_command)
