@@ -10,8 +10,10 @@ from __future__ import annotations
 import json
 import socketserver
 import struct
+import zlib
 from pathlib import Path
 
+COMPRESSED = 2
 CAME = Path("/run/zabbix-server-double")
 ITEMS = [
     {"key": key, "key_orig": key, "itemid": number, "delay": "2s", "lastlogsize": 0, "mtime": 0, "timeout": "30s"}
@@ -26,7 +28,8 @@ class Request(socketserver.StreamRequestHandler):
         head = self.rfile.read(13)
         if len(head) < 13:
             return
-        message = json.loads(self.rfile.read(struct.unpack("<I", head[5:9])[0]))
+        text = self.rfile.read(struct.unpack("<I", head[5:9])[0])
+        message = json.loads(zlib.decompress(text) if head[4] & COMPRESSED else text)
         with CAME.open("a") as came:
             came.write(json.dumps(message) + "\n")
         if message.get("host") == "stranger":
@@ -34,7 +37,7 @@ class Request(socketserver.StreamRequestHandler):
         elif message.get("request") == "active checks":
             answer = {"response": "success", "data": ITEMS, "config_revision": 1}
         else:
-            answer = {"response": "success", "info": "processed"}
+            answer = {"response": "success", "info": "processed: 1; failed: 0; total: 1"}
         body = json.dumps(answer).encode()
         self.wfile.write(b"ZBXD\1" + struct.pack("<II", len(body), 0) + body)
 

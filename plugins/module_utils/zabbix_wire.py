@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import re
 import socket
 import struct
 import zlib
@@ -19,6 +20,7 @@ PLAIN, COMPRESSED, LARGE = 1, 2, 4
 # Lengths of a header: sign, flags, and the text's length now and before it was compressed.
 SHORT, LONG = 13, 21
 LIBRARY = "libssl.so.3"
+SERVER_PORT = 10051
 # Of openssl/ssl.h and openssl/tls1.h. With TLS 1.3 a key would have to be offered in another form.
 SET_MAX_PROTO_VERSION, TLS_1_2 = 124, 0x0303
 CIPHERS = b"PSK"
@@ -27,6 +29,12 @@ READ_BYTES = 16384
 
 class WireError(Exception):
     """Why there is no answer, in a few words."""
+
+
+def place(server: str) -> tuple[str, int]:
+    """Where a server is, as agents are told it: HOST, HOST:PORT, and an address of IPv6 in brackets."""
+    name, _colon, port = re.fullmatch(r"\[?(.*?)\]?(:(?=\d+$)(\d+))?", server).group(1, 2, 3)
+    return name, int(port or SERVER_PORT)
 
 
 def ask(address: str, port: int, request: str, timeout_s: float, key: tuple[str, str] | None = None) -> str:

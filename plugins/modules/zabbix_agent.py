@@ -131,6 +131,7 @@ from ansible_collections.dlhost.host.plugins.module_utils.service_host import (
     must,
     wait_until_listening,
 )
+from ansible_collections.dlhost.host.plugins.module_utils.zabbix_wire import place
 
 AGENT, CLASSIC, PLUGIN = "zabbix-agent2", "zabbix-agent", "zabbix-agent2-plugin-nvidia-gpu"
 UNIT = f"{AGENT}.service"
@@ -268,8 +269,7 @@ def refuse(request: dict, versions: dict[str, str]) -> None:
             f"This host has {AGENT} {version}, and dlhost needs {dotted(OLDEST)} or later. "
             f"Take a release of the distribution that has it {AGAIN}"
         )
-    name = re.sub(r":\d+\Z", "", request["server"]) if request["server"].count(":") == 1 else request["server"]
-    name = name.partition("]")[0].lstrip("[")
+    name, _port = place(request["server"])
     try:
         socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)
     except (socket.gaierror, UnicodeError) as error:
@@ -405,13 +405,12 @@ def try_out(request: dict, drop_ins: list[owned_files.OwnedFile]) -> None:
         main_file = re.sub(r"(?m)^(Include\s*=\s*)\./", rf"\1{MAIN.parent}/", main_file)
         (directory / MAIN.name).write_text(main_file)
         done = run(str(PROGRAM), "-c", str(directory / MAIN.name), "-t", "agent.hostname", timeout_s=60)
-        said = " ".join((done.stderr or done.stdout).partition("\n\n")[0].split()).replace(
-            f"{directory}/d", str(DROP_INS)
-        )
+        complaint = " ".join((done.stderr or done.stdout).partition("\n\n")[0].split())
+    said = re.sub(r"^.*?ERROR: ", "", complaint).replace(f"{directory}/d", str(DROP_INS))[:SHOWN_CHARACTERS].rstrip(".")
     answer = re.search(r"\[s\|(.*)\]", done.stdout)
     if done.returncode != 0:
         raise RefusedError(
-            f"{AGENT} does not take this configuration: {said[:SHOWN_CHARACTERS]} "
+            f"{AGENT} does not take this configuration: {said}. "
             f"Correct zabbix_agent_options, or your own file in {DROP_INS}, and run again; no file was changed."
         )
     if not answer or answer[1] != request["host"]:

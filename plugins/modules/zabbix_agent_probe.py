@@ -118,10 +118,9 @@ import time
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.dlhost.host.plugins.module_utils.commands import run
-from ansible_collections.dlhost.host.plugins.module_utils.zabbix_wire import WireError, ask
+from ansible_collections.dlhost.host.plugins.module_utils.zabbix_wire import WireError, ask, place
 
 LOOPBACK = "127.0.0.1"
-SERVER_PORT = 10051
 # The collector gives nvidia-smi 20 seconds.
 AGENT_TIMEOUT_S = 30
 SERVER_TIMEOUT_S = 10
@@ -194,10 +193,9 @@ def look(request: dict) -> dict[str, object]:
 
 def server_error(request: dict, key: tuple[str, str]) -> str:
     """Why the server would not take the host's values; empty where it would."""
-    name, _colon, port = re.fullmatch(r"\[?(.*?)\]?(:(?=\d+$)(\d+))?", request["server"]).group(1, 2, 3)
     question = json.dumps({"request": "active checks", "host": request["host"]})
     try:
-        answer = json.loads(ask(name, int(port or SERVER_PORT), question, SERVER_TIMEOUT_S, key))
+        answer = json.loads(ask(*place(request["server"]), question, SERVER_TIMEOUT_S, key))
     except WireError as error:
         return f"{request['server']} does not answer: {error}"
     except ValueError:

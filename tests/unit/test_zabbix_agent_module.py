@@ -212,7 +212,7 @@ def test_a_configuration_that_is_not_taken_changes_nothing(host: Host) -> None:
     (host.conf.parent / "zz.conf").write_text("Nonsense=1\n")
     host.commands.clear()
 
-    assert "does not take this configuration: ERROR: unknown parameter Nonsense" in host.refusal(
+    assert "does not take this configuration: unknown parameter Nonsense. Correct" in host.refusal(
         files=host.with_hostname("other"), host="other"
     )
     assert (host.conf.read_text(), host.commands) == ("Hostname=rig\n", [])
