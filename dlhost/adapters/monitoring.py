@@ -13,7 +13,8 @@ from dlhost.adapters.ansible_env import content_root, plugin_filter
 from dlhost.values.inventory import Host
 from dlhost.values.preflight import Contact
 
-CONFIGURATION = "/etc/zabbix/zabbix_agent2.conf"
+# Of role zabbix_agent; it has the agent's name, server and key.
+SENDER = "/usr/lib/dlhost/zabbix-sender"
 SENDER_TIMEOUT_S = 15
 TIMEOUT_S = 40
 TEMPLATES = Path("roles") / "zabbix_server" / "files"
@@ -44,7 +45,7 @@ def tell(messages: Iterable[Message], control_path_dir: Path) -> list[str]:
 def _sent(message: Message, control_path_dir: Path) -> str:
     """Why a message did not arrive; empty where it did."""
     password, sudo = ("", "sudo -n") if message.password is None else (message.password, "sudo -S -p ''")
-    sender = ["zabbix_sender", "-c", CONFIGURATION, "-k", message.item, "-o", message.value]
+    sender = [SENDER, message.item, message.value]
     # The shell's own printf: the password is in no command line.
     script = f"""
 set -- timeout {SENDER_TIMEOUT_S} {shlex.join(sender)}
@@ -67,9 +68,8 @@ def _reason(code: str, said: list[str]) -> str:
         return f"its server did not answer within {SENDER_TIMEOUT_S} s"
     if any("processed: 0; failed: 1" in line for line in said):
         return "its server knows no such item of this host"
-    # What it is about comes last, after what the sender says of every value.
-    words = [line for line in said if line and not line.startswith(("sent:", "Sending failed"))]
-    return words[-1].rstrip(".") if words else f"zabbix_sender ended with {code}"
+    words = [line for line in said if line]
+    return words[-1].rstrip(".") if words else f"zabbix-sender ended with {code}"
 
 
 def derived_key(host: Host) -> str:
