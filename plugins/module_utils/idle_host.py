@@ -246,15 +246,36 @@ def programs(running: Iterable[Process], ignored: set[str]) -> list[str]:
 def typing(running: Iterable[Process]) -> list[str]:
     """Who has typed something in a terminal."""
     found = set()
-    for process in running:
-        user = _person(process) if process.terminal else None
-        device = _terminal(process.terminal) if user else None
-        if user and device:
-            with contextlib.suppress(OSError):
-                # The kernel sets it when something is read; see tty(4) and w(1).
-                if 0 <= time.time() - device.stat().st_atime < TYPED_WITHIN_S:
-                    found.add(f"{_account(user[0])} types")
+    for device, user in terminals(running).items():
+        with contextlib.suppress(OSError):
+            # The kernel sets it when something is read; see tty(4) and w(1).
+            if 0 <= time.time() - device.stat().st_atime < TYPED_WITHIN_S:
+                found.add(f"{_account(user)} types")
     return sorted(found)
+
+
+def tell(running: Iterable[Process], sentence: str) -> None:
+    """Write to every terminal of a person, those in tmux too.
+
+    wall(1) knows no login by SSH any more since Debian 13, which keeps no utmp.
+    """
+    for device in terminals(running):
+        with contextlib.suppress(OSError):  # It has gone, or nobody reads what it shows.
+            descriptor = os.open(device, os.O_WRONLY | os.O_NOCTTY | os.O_NONBLOCK)
+            try:
+                os.write(descriptor, f"\r\n\a{sentence}\r\n".encode())
+            finally:
+                os.close(descriptor)
+
+
+def terminals(running: Iterable[Process]) -> dict[Path, int]:
+    """The terminals that people's processes are in, and whose they are."""
+    found = {}
+    for process in running:
+        user, device = _person(process), _terminal(process.terminal)
+        if user and device:
+            found[device] = user[0]
+    return found
 
 
 def in_jupyter(running: list[Process], earlier: dict[str, int]) -> tuple[list[str], dict[str, int]]:
@@ -263,7 +284,7 @@ def in_jupyter(running: list[Process], earlier: dict[str, int]) -> tuple[list[st
     for unit in find_units(find_instances([JUPYTER])).values():
         ticks[unit.name] = sum(process.ticks for process in running if _unit(process) == unit.name)
         user = unit.name.removesuffix(".service").partition("@")[2]
-        work += [f"in Jupyter of {user} {what}" for what in jupyter_host.work_of(unit, JUPYTER_ENVIRONMENT)]
+        work += [f"Jupyter of {user}: {what}" for what in jupyter_host.work_of(unit, JUPYTER_ENVIRONMENT)]
         if _worked(unit.name, ticks, earlier, JUPYTER_WORK_S):
             work.append(f"{user} uses Jupyter")
     return work, ticks

@@ -123,6 +123,69 @@ def test_terminals_by_their_numbers(host: Any, number: int, device: str | None) 
     assert host._terminal(number) == (host.DEV / device if device else None)
 
 
+def test_every_terminal_is_told_and_none_is_waited_for(host: Any) -> None:
+    ours, theirs = os.openpty()
+    (host.DEV / "pts").mkdir()
+    (host.DEV / "pts/7").symlink_to(os.ttyname(theirs))
+    # Nobody reads there.
+    os.mkfifo(host.DEV / "pts/8")
+    running = [process(host, "bash", terminal=os.makedev(136, number)) for number in (7, 8, 9)]
+    host.tell(running, "dlhost: stopped in 5 min.")
+    assert b"dlhost: stopped in 5 min." in os.read(ours, 1000)
+    for descriptor in (ours, theirs):
+        os.close(descriptor)
+
+
+# Jupyter and desktops
+
+
+@pytest.fixture
+def units(host: Any, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Units that run, by their names; what they do is asked of role jupyter's and vnc's own modules."""
+    names: list[str] = []
+    unit = importlib.import_module(f"{host.__package__}.service_host").Unit
+
+    def find_units(found: list[str]) -> dict[str, Any]:
+        return {name: unit(name, "", True, True, False, False, 42, 1.0) for name in found}
+
+    monkeypatch.setattr(
+        host, "find_instances", lambda templates: [each for each in names if each[:11] == templates[0][:11]]
+    )
+    monkeypatch.setattr(host, "find_units", find_units)
+    monkeypatch.setattr(host.jupyter_host, "work_of", lambda _unit, _environment: [])
+    monkeypatch.setattr(host.vnc_host, "is_watched", lambda unit: "grace" in unit.name)
+    return names
+
+
+def test_a_kernel_that_computes_counts_and_one_that_is_open_does_not(
+    host: Any, units: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    units.append("dlhost-jupyter@ada.service")
+    assert host.in_jupyter([], {})[0] == []
+    monkeypatch.setattr(host.jupyter_host, "work_of", lambda _unit, _environment: ["1 kernel is busy"])
+    assert host.in_jupyter([], {})[0] == ["Jupyter of ada: 1 kernel is busy"]
+
+
+def test_short_cells_are_seen_by_what_they_take(host: Any, units: list[str]) -> None:
+    units.append("dlhost-jupyter@ada.service")
+    group = "0::/system.slice/system-dlhost\\x2djupyter.slice/dlhost-jupyter@ada.service"
+
+    def look(server: int, kernel: int, earlier: dict[str, int]) -> tuple[list[str], dict[str, int]]:
+        running = [process(host, "python3", group=group, ticks=ticks) for ticks in (server, kernel)]
+        found, ticks = host.in_jupyter([*running, process(host, "python3", ticks=9999)], earlier)
+        return found, ticks
+
+    first, earlier = look(500, 0, {})
+    assert first == []
+    assert look(520, 10, earlier)[0] == []
+    assert look(540, 70, earlier)[0] == ["ada uses Jupyter"]
+
+
+def test_a_desktop_that_somebody_looks_at_counts(host: Any, units: list[str]) -> None:
+    units += ["dlhost-vnc@ada.service", "dlhost-vnc@grace.service"]
+    assert host.at_desktops() == ["somebody looks at the desktop of grace"]
+
+
 # SSH
 
 

@@ -83,7 +83,7 @@ def test_it_warns_and_then_stops(
 ) -> None:
     configure(program, command=f"echo stopped >> {tmp_path}/stopped")
     told: list[str] = []
-    monkeypatch.setattr(program, "tell", told.append)
+    monkeypatch.setattr(program.idle_host, "tell", lambda _running, sentence: told.append(sentence))
     leave(program)
     program.main(["look"])
     assert "idle for 30 minutes, and is stopped in 5 min" in told[0]
@@ -109,7 +109,7 @@ def test_a_dry_run_only_says_so(
     program: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     configure(program, command=f"touch {tmp_path}/stopped", dry_run=True)
-    monkeypatch.setattr(program, "tell", lambda _sentence: pytest.fail("it told somebody"))
+    monkeypatch.setattr(program.idle_host, "tell", lambda *_told: pytest.fail("it told somebody"))
     for warned in (None, time.monotonic() - 301):
         leave(program, warned=warned)
         program.main(["look"])

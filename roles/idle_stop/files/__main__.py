@@ -102,7 +102,8 @@ def look():
     elif decision.act == STOP:
         stop(config["command"])
     elif decision.act:
-        tell(warning(decision, config) if decision.act == WARN else "dlhost: this host is not stopped after all.")
+        sentence = warning(decision, config) if decision.act == WARN else "dlhost: this host is not stopped after all."
+        idle_host.tell(idle_host.processes(), sentence)
 
 
 def look_around(config, earlier):
@@ -145,11 +146,6 @@ def warning(decision, config):
         f"dlhost: this host has been {decision.due}, and is stopped in {config['warning_minutes']} min. "
         "To keep it up for four hours: /usr/lib/dlhost/idle-stop keep 4h"
     )
-
-
-def tell(sentence):
-    """Write to every terminal that somebody is logged in at."""
-    subprocess.run(["wall", sentence], check=False)
 
 
 def stop(command):
