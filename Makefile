@@ -1,7 +1,7 @@
 # The few verbs of a developer; what they do lies in tools/.
 .PHONY: demo test test-slow lint unit molecule e2e docs lock benchmark dist clean
 
-# A process for each core; what tests share is made once for those of a file, or of a host.
+# A process for each core; tests of a file stay together, end-to-end tests as tests/conftest.py says.
 PYTEST = .venv/bin/pytest --numprocesses=logical --maxprocesses=4 --durations=15
 
 demo:
@@ -29,7 +29,7 @@ molecule:
 
 e2e:
 	tools/setup e2e
-	.venv/bin/pytest --durations=15 -m e2e
+	$(PYTEST) --dist=loadscope -m e2e
 
 test-slow:
 	tools/setup slow

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import os
 import subprocess
@@ -163,6 +165,21 @@ class Host:
 
 
 @pytest.fixture(scope="session")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory of all processes that these tests run in."""
+    own = tmp_path_factory.getbasetemp()
+    return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+
+
+@contextlib.contextmanager
+def alone(shared: Path) -> Iterator[None]:
+    """While what all processes use is made, the others wait for it."""
+    with (shared / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+@pytest.fixture(scope="session")
 def collections(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A collection path that holds this checkout."""
     path = tmp_path_factory.mktemp("hosts") / "collections"
@@ -173,30 +190,32 @@ def collections(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def make_host(collections: Path) -> Iterator[Callable[..., Host]]:
+def make_host(collections: Path, shared: Path) -> Iterator[Callable[..., Host]]:
     """A factory of hosts, each with an account that has a key and sudo without a password."""
-    yield from _factory(collections)
+    yield from _factory(collections, shared)
 
 
 @pytest.fixture(scope="module")
-def module_host(collections: Path) -> Iterator[Callable[..., Host]]:
+def module_host(collections: Path, shared: Path) -> Iterator[Callable[..., Host]]:
     """The same for a host that the tests of a module share."""
-    yield from _factory(collections)
+    yield from _factory(collections, shared)
 
 
 @pytest.fixture(scope="session")
-def session_host(collections: Path) -> Iterator[Callable[..., Host]]:
+def session_host(collections: Path, shared: Path) -> Iterator[Callable[..., Host]]:
     """The same for a host that all tests share."""
-    yield from _factory(collections)
+    yield from _factory(collections, shared)
 
 
-def _factory(collections: Path) -> Iterator[Callable[..., Host]]:
+def _factory(collections: Path, shared: Path) -> Iterator[Callable[..., Host]]:
     client = engine.engine()
     made: list[str] = []
 
     def make(release: str = "13", image: str = "") -> Host:
         made.append(f"dlhost-e2e-{uuid.uuid4().hex[:8]}")
-        return _start(client, collections, made[-1], image or engine.image(client, release))
+        with alone(shared):
+            base = image or engine.image(client, release)
+        return _start(client, collections, made[-1], base)
 
     yield make
     for name in made:
@@ -290,32 +309,31 @@ class Installed:
 
 
 @pytest.fixture(scope="session")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def wheel(shared: Path) -> Path:
     """The wheel, built from this checkout."""
-    directory = tmp_path_factory.mktemp("dist")
-    subprocess.run(
-        [sys.executable, "-m", "build", "--wheel", "--outdir", directory, ROOT], check=True, capture_output=True
-    )
+    directory = shared / "dist"
+    with alone(shared):
+        if not directory.exists():
+            command = [sys.executable, "-m", "build", "--wheel", "--outdir", str(directory), str(ROOT)]
+            subprocess.run(command, check=True, capture_output=True)
     return next(directory.glob("*.whl"))
 
 
 @pytest.fixture(scope="session")
-def program(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def program(wheel: Path, shared: Path) -> Path:
     """The dlhost that `pipx install` of the wheel alone gives."""
-    directory = tmp_path_factory.mktemp("pipx")
+    directory = shared / "pipx"
     places = {
         "PIPX_HOME": str(directory / "home"),
         "PIPX_BIN_DIR": str(directory / "bin"),
         "PIPX_MAN_DIR": str(directory),
     }
-    subprocess.run(
-        [sys.executable, "-m", "pipx", "install", "--python", sys.executable, str(wheel)],
-        check=True,
-        capture_output=True,
-        env={**os.environ, **places},
-        cwd=directory,
-    )
-    return directory / "bin" / "dlhost"
+    installed = directory / "bin" / "dlhost"
+    with alone(shared):
+        if not installed.exists():
+            command = [sys.executable, "-m", "pipx", "install", "--python", sys.executable, str(wheel)]
+            subprocess.run(command, check=True, capture_output=True, env={**os.environ, **places}, cwd=shared)
+    return installed
 
 
 @pytest.fixture
@@ -327,23 +345,36 @@ def dlhost(program: Path, tmp_path: Path) -> Installed:
 
 
 @pytest.fixture(scope="session")
-def provisioned_image(collections: Path, program: Path) -> Iterator[str]:
+def provisioned_image(collections: Path, program: Path, shared: Path) -> Iterator[str]:
     """An image of a host that was provisioned with the defaults: saves the packages' download in every further test."""
+    name = f"dlhost/test:{uuid.uuid5(uuid.NAMESPACE_URL, str(shared)).hex[:8]}"
+    users = shared / "image"
+    own_mark = users / str(os.getpid())
+    with alone(shared):
+        users.mkdir(exist_ok=True)
+        if not any(users.iterdir()):
+            _make_image(collections, program, name)
+        own_mark.touch()
+    yield name
+    with alone(shared):
+        own_mark.unlink()
+        if not any(users.iterdir()):
+            engine.engine().images.remove(name, force=True)
+
+
+def _make_image(collections: Path, program: Path, image: str) -> None:
     client = engine.engine()
     name = f"dlhost-e2e-{uuid.uuid4().hex[:8]}"
     home = collections.parent / "home-of-the-image"
-    home.mkdir()
+    home.mkdir(exist_ok=True)
     try:
         host = _start(client, collections, name, engine.image(client))
         user = Installed(program, home)
         user.begin("rig", host)
         done = user.run("provision", "-i", "rig", "--yes")
         assert done.returncode == 0, done.stdout + done.stderr
-        image = f"dlhost/test:{uuid.uuid4().hex[:8]}"
         repository, tag = image.split(":")
         host.container.commit(repository=repository, tag=tag)
-        yield image
-        client.images.remove(image, force=True)
     finally:
         engine.remove(client, name)
 

@@ -60,14 +60,17 @@ def test_provisioned_damaged_found_out_repaired(
     assert dlhost.run("verify", "-i", "home-rig").returncode == 0
 
 
+@pytest.fixture(scope="module")
+def rig(module_host: Callable[..., Host], provisioned_image: str) -> Host:
+    """One provisioned host for all damages: each test ends with the proof that it is as it was."""
+    return module_host(image=provisioned_image)
+
+
 @pytest.mark.parametrize("name", DAMAGES)
-def test_each_damage_is_found_and_repaired_alone(
-    dlhost: Installed, make_host: Callable[..., Host], provisioned_image: str, name: str
-) -> None:
-    host = make_host(image=provisioned_image)
-    dlhost.begin("rig", host)
+def test_each_damage_is_found_and_repaired_alone(dlhost: Installed, rig: Host, name: str) -> None:
+    dlhost.begin("rig", rig)
     command, role = DAMAGES[name]
-    host.execute(command)
+    rig.execute(command)
     drift = dlhost.document("drift", "-i", "rig")
     statuses = {report["role"]: report["status"] for report in drift["hosts"][0]["roles"]}
     assert drift["exit_code"] == 3

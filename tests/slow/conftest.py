@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 
 from dlhost.adapters import container as engine
-from tests.e2e.conftest import ROOT, USER, Host, collections, session_host
+from tests.e2e.conftest import ROOT, USER, Host, collections, session_host, shared
 from tests.slow.driver import CARD, Driver, install
 from tests.slow.machine import FINISH, PACKAGES, Machine, copy_of, make_template
 
 # Fixtures of the end-to-end tests that these here ask for, too.
-__all__ = ["collections", "session_host"]
+__all__ = ["collections", "session_host", "shared"]
 
 # A machine can be the controller, too.
 CONTROLLER = ("ansible-core",)
