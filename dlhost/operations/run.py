@@ -12,7 +12,7 @@ from typing import Any
 
 from dlhost.adapters import content, gpu_stack, inventory_source, monitoring, openssh, runner, state, vault
 from dlhost.adapters.git import revision
-from dlhost.errors import ExitCode, InventoryError, RefusedError, UsageError
+from dlhost.errors import DlhostError, ExitCode, InventoryError, RefusedError, UsageError
 from dlhost.operations.init import CA, CA_VALUE, CA_VARIABLE
 from dlhost.render import log
 from dlhost.values import monitoring as monitored
@@ -168,6 +168,8 @@ def execute(request: Request, outside: Outside) -> Finished:
         except BaseException as error:
             stopped, code = _stopped_by(error)
             state.save_record(replace(record, state=stopped, ended=datetime.now(UTC), exit_code=code))
+            if isinstance(error, DlhostError):
+                state.save_log(record, redaction(secrets)(log.refusal(record, str(error))))
             raise
         finally:
             outside.close_connections(hosts, runner.control_path_dir(location.path))

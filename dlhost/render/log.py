@@ -11,8 +11,16 @@ from dlhost.values.run import SAYS, Event, Notice, Outcome, RunReport, TaskEnded
 
 def text(record: RunRecord, report: RunReport, events: Iterable[Event]) -> str:
     """The whole log, one line for each task's end and the details under it."""
-    head = f"dlhost {record.operation} -i {record.inventory} by {record.user}, {record.started:%Y-%m-%d %H:%M:%S} UTC"
-    return "\n".join([head, *_lines(report, events), ""])
+    return "\n".join([_head(record), *_lines(report, events), ""])
+
+
+def refusal(record: RunRecord, why: str) -> str:
+    """The log of a run that ended before Ansible began."""
+    return f"{_head(record)}\n{why}\n"
+
+
+def _head(record: RunRecord) -> str:
+    return f"dlhost {record.operation} -i {record.inventory} by {record.user}, {record.started:%Y-%m-%d %H:%M:%S} UTC"
 
 
 def _lines(report: RunReport, events: Iterable[Event]) -> Iterator[str]:

@@ -446,6 +446,7 @@ def test_a_host_that_must_not_be_touched_is_refused_before_anything_is_changed(
     assert "alpha" in result.stderr
     (record,) = state.records(inventory_source.find("rig"))
     assert (record.state, record.exit_code) == ("refused", 5)
+    assert re.search(said, world("history", "show", record.id, *RIG).stdout, re.DOTALL)
 
 
 def test_a_host_without_df_is_not_refused_for_its_disk(world: World) -> None:
