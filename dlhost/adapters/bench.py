@@ -71,5 +71,5 @@ def run_script(python: str, limit_s: int, question: str, *arguments: Any) -> str
 def _asked(host: Host, control_path_dir: Path, script: str, timeout_s: float) -> str:
     answer = openssh.ask(host, control_path_dir, script, timeout_s)
     if answer.contact is not Contact.REACHED:
-        raise UnreachableError(f"{host.name} {answer.error}.")
+        raise UnreachableError(f"{host.name} {answer.why}.")
     return answer.printed

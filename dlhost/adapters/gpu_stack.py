@@ -66,7 +66,7 @@ def driver_release(host: Host, control_path_dir: Path) -> str:
     """
     looked = openssh.ask(host, control_path_dir, _whole("/sys"), TIMEOUT_S)
     if looked.contact is not Contact.REACHED:
-        raise UnreachableError(f"{host.name} {looked.error}.")
+        raise UnreachableError(f"{host.name} {looked.why}.")
     return _package_version(facts(looked.printed)["packages"])
 
 

@@ -107,6 +107,12 @@ class Answer:
     printed: str = ""
     port: int | None = None
 
+    @property
+    def why(self) -> str:
+        """The error of one that was not reached, with the way out where only the user can know whom he trusts."""
+        way_out = "; `dlhost doctor` tells how to trust it" if self.contact is Contact.UNTRUSTED else ""
+        return f"{self.error}{way_out}"
+
 
 def ask(host: Host, control_path_dir: Path, script: str, timeout_s: float, shell: str = "sh") -> Answer:
     """Let a host's shell read a script, in one round trip on the run's connection: its own port first, then others.

@@ -21,5 +21,5 @@ def look(host: Host, control_path_dir: Path, units: Sequence[str], ask_gpus: boo
     head = f"units={shlex.quote(' '.join(units))} ask_gpus={'yes' if ask_gpus else 'no'}\n"
     answer = openssh.ask(host, control_path_dir, head + SCRIPT.read_text(encoding="utf-8"), TIMEOUT_S)
     if answer.contact is not Contact.REACHED:
-        return Status(host.name, error=answer.error)
+        return Status(host.name, error=answer.why)
     return status_from(host.name, answer.printed)
