@@ -32,8 +32,8 @@ class Zabbix:
         self._api = api
         self._address = address
 
-    def call(self, method: str, **parameters: Any) -> Any:
-        return self._api.call(method, parameters)
+    def call(self, method: str, *identifiers: str, **parameters: Any) -> Any:
+        return self._api.call(method, list(identifiers) or parameters)
 
     def add_host(self, name: str, macros: Mapping[str, str]) -> str:
         """A host without encryption, which anybody can feed, with both templates; returns its identifier."""
@@ -213,7 +213,7 @@ STORY = (
             "error": "nvidia-smi did not answer within 20 s",
             "driver": None,
             "cuda": None,
-            "count": 0,
+            "count": None,
             "gpus": [],
         },
         host={"certificate_days": 1},
