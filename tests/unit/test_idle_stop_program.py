@@ -117,6 +117,10 @@ def test_a_dry_run_only_says_so(
     said = capsys.readouterr().out.splitlines()
     assert said[:2] == ["idle for 30 minutes; warned", "dry run: would warn"]
     assert said[2:] == ["idle for 30 minutes; to be stopped", "dry run: would stop"]
+    # The settings are root's, and whoever asks is told.
+    program.CONFIG.unlink()
+    program.main(["show"])
+    assert json.loads(capsys.readouterr().out)["dry_run"] is True
 
 
 def test_a_wish_is_kept_shown_and_taken_back(program: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:

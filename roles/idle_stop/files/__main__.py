@@ -93,6 +93,7 @@ def look():
             "said": decision.said,
             "time": time.time(),
             "due": decision.due,
+            "dry_run": config["dry_run"],
         }
     )
     if decision.said != before.get("said"):
@@ -210,14 +211,13 @@ def shown():
     """What the last look said, how long nothing has worked since, and who keeps the host up."""
     left = read_state()
     idle_since = left.get("state", {}).get("idle_since", math.inf)
-    config = json.loads(CONFIG.read_text()) if os.access(CONFIG, os.R_OK) else {}
     return {
         "schema_version": SCHEMA_VERSION,
         "looked": left.get("time", 0),
         "said": left.get("said", ""),
         "due": left.get("due", ""),
         "idle_s": max(0, round(time.monotonic() - idle_since)) if math.isfinite(idle_since) else 0,
-        "dry_run": config.get("dry_run", False),
+        "dry_run": left.get("dry_run", False),
         "kept": [{"user": user, "until": until} for user, until in sorted(wishes().items())],
     }
 
