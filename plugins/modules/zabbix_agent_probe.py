@@ -164,21 +164,23 @@ def look(request: dict) -> dict[str, object]:
     """What the agent and its server say."""
     key = (request["psk_identity"], request["psk"])
 
-    def agent(item: str, key: tuple[str, str] | None = key) -> str:
-        return ask(LOOPBACK, request["port"], item, AGENT_TIMEOUT_S, key)
+    def answer(item: str, key: tuple[str, str] | None = key) -> tuple[str, str]:
+        """What the agent answers, and why it does not."""
+        try:
+            return ask(LOOPBACK, request["port"], item, AGENT_TIMEOUT_S, key), ""
+        except WireError as error:
+            return "", str(error)
 
-    said, error = "", ""
-    try:
-        said = agent("agent.hostname")
-    except WireError as trouble:
-        error = str(trouble)
+    def agent(item: str) -> str:
+        return answer(item)[0]
+
+    said, error = answer("agent.hostname")
     strangers = {"somebody without a key": None, "somebody with another key": (key[0], "5a" * 32)}
-    open_to = [who for who, other in strangers.items() if _answers(lambda other=other: agent("agent.ping", other))]
     seen = {
         "time": int(time.time()),
         "said": said,
         "error": error,
-        "open_to": open_to,
+        "open_to": [who for who, other in strangers.items() if answer("agent.ping", other)[0]],
         "server_error": server_error(request, key),
     }
     if not said:
@@ -263,13 +265,6 @@ def _document(text: str) -> dict:
         return json.loads(text)
     except ValueError:
         return {}
-
-
-def _answers(question) -> bool:
-    try:
-        return bool(question())
-    except WireError:
-        return False
 
 
 if __name__ == "__main__":

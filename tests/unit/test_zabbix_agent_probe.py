@@ -164,3 +164,21 @@ def test_a_server_that_does_not_take_the_host(
     monkeypatch.setattr(probe, "ask", lambda *_question: answer)
 
     assert probe.server_error(REQUEST, ("dlhost rig", "8f" * 32)) == said
+
+
+def test_an_agent_that_is_silent_or_open_is_seen_so(probe: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    smi(monkeypatch, probe)
+
+    def ask(address: str, port: int, item: str, _timeout_s: float, key: tuple[str, str] | None) -> str:
+        if (address, port) != ("127.0.0.1", 10050) or item.startswith("dlhost.") or (key and key[1] != "8f" * 32):
+            raise probe.WireError("it ended the connection without an answer")
+        return {"agent.hostname": "rig", "agent.ping": "1", "system.run[id]": "uid=0"}[item]
+
+    monkeypatch.setattr(probe, "ask", ask)
+
+    seen = probe.look(REQUEST)
+
+    assert (seen["said"], seen["error"], seen["open_to"]) == ("rig", "", ["somebody without a key"])
+    assert (seen["command"], seen["cards"], seen["host_values"]) == ("uid=0", [], {})
+    assert seen["gpu_problems"] == ["the agent says nothing of the GPUs"]
+    assert seen["server_error"] == "zabbix.example.org does not answer: it ended the connection without an answer"
