@@ -33,7 +33,7 @@ options:
     elements: str
     default: [dlhost]
   templates:
-    description: Names of templates that it is linked to.
+    description: Names of templates that it is linked to. Zabbix takes V(dlhost GPU) only together with V(dlhost host).
     type: list
     elements: str
     default: [dlhost GPU, dlhost host]

@@ -198,7 +198,7 @@ STORY = (
                 _gpu(5, "memory is in use and no process is there"),
                 _gpu(6, "slowed down by its hardware"),
                 _gpu(7, "memory is hot"),
-                _gpu(8, "power limit is another"),
+                _gpu(8, "power limit was lowered"),
                 "Host: loaded driver is not the installed one",
                 "Host: certificate expires soon",
                 "Host: not as declared",
