@@ -204,6 +204,8 @@ def done(answer) -> str:
     Raises:
         RefusedError: It failed.
     """
+    if answer.returncode < 0:
+        raise RefusedError(f"psql was ended by signal {-answer.returncode} in the middle of its work. Run again.")
     if answer.returncode != 0:
         raise RefusedError(f"PostgreSQL did not do what Zabbix needs: {words(answer.stderr)}. Mend that and run again.")
     return answer.stdout

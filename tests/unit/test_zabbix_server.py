@@ -54,7 +54,8 @@ class Host(SystemdDouble):
             "find_listeners": lambda: [*self.find_listeners(), *self.strangers],
             "wait_until_listening": lambda _servers: None,
             "must": self.must,
-            "run": lambda *words: self.commands.append(" ".join(words)) or SimpleNamespace(stdout="", stderr="no word"),
+            # There is no cluster.
+            "run": lambda *_words: SimpleNamespace(stdout="", stderr="no word"),
         }.items():
             monkeypatch.setattr(self.module, name, function)
         monkeypatch.setattr(self.outside, "must", self.must)
@@ -89,7 +90,7 @@ class Host(SystemdDouble):
         names = [FRONTEND, *([TIMER, TIMER.replace("timer", "service")] if self.backups else [])]
         files = [{"path": str(self.path / name), "content": name} for name in ["dlhost.conf", *names]]
         owned = {"mode": "0644", "owner": ME, "group": MY_GROUP, "validate": None, "sensitive": False}
-        release = {"os": "debian 12", "version": "6.0", "php": "8.2", "packages": ["postgresql"]}
+        release: dict[str, Any] = {"os": "debian 12", "version": "6.0", "php": "8.2", "packages": ["postgresql"]}
         release["files"] = [{**file, **owned} for file in files]
         units = [{"name": SERVER, "sources": [str(self.path / "dlhost.conf")]}, {"name": FRONTEND, "sources": []}]
         units += [{"name": TIMER, "sources": [str(self.path / TIMER)]}] if self.backups else []
