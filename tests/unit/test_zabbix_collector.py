@@ -213,6 +213,15 @@ def test_beside_one_that_cannot_be_ended_no_second_is_started(
     assert collector.gpu_values()["count"] == 1
 
 
+def test_one_that_nobody_waits_for_any_more_is_ended(collector: ModuleType) -> None:
+    with subprocess.Popen(["sleep", "600"], start_new_session=True) as orphan:
+        (collector.RUNTIME / "running").write_text(f"{orphan.pid} {collector.start_of(orphan.pid)}")
+        play(collector, cards=1)
+
+        assert collector.gpu_values()["count"] == 1
+        assert orphan.wait() == -9
+
+
 def test_a_record_of_a_process_whose_number_is_anothers_now_is_not_believed(collector: ModuleType) -> None:
     (collector.RUNTIME / "running").write_text(f"{os.getpid()} 1")
     play(collector, cards=1)

@@ -9,6 +9,7 @@ A value that a card does not have is null. The answer is always JSON and always 
 """
 
 import calendar
+import contextlib
 import fcntl
 import json
 import math
@@ -109,8 +110,7 @@ def ask():
         CollectorError: It is not there, hangs, or one that hung before still does.
     """
     record = RUNTIME / "running"
-    hanging = still_running(record)
-    if hanging:
+    if hanging := still_running(record):
         raise CollectorError(f"nvidia-smi, process {hanging}, hangs and cannot be ended")
     try:
         process = subprocess.Popen(
@@ -341,9 +341,19 @@ def is_locked(stream):
 
 
 def still_running(record):
-    """The number of the process of that record, if it has not ended since; else nothing."""
+    """The number of the process of that record, if it cannot be ended; else nothing."""
     number_of, _space, start = (first_line(record) or "").partition(" ")
-    return number_of if number_of.isdigit() and start and start_of(number_of) == start else ""
+    if not number_of.isdigit() or not start:
+        return ""
+    deadline = time.monotonic() + KILL_LIMIT_S
+    while start_of(number_of) == start:
+        if time.monotonic() > deadline:
+            return number_of
+        # Who waited for it may have been ended before it could do this.
+        with contextlib.suppress(OSError):
+            os.killpg(int(number_of), signal.SIGKILL)
+        time.sleep(POLL_S)
+    return ""
 
 
 def start_of(process):
