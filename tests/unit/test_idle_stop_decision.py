@@ -96,6 +96,12 @@ def test_the_hard_limit_stops_whoever_works(idle: ModuleType) -> None:
     assert acts(idle, {}, range(60), **hard) == []
 
 
+def test_after_a_gap_the_hard_limit_warns_once_more(idle: ModuleType) -> None:
+    hard: dict[str, Any] = {"after_minutes": 0, "max_hours": 1}
+    done = acts(idle, {0: LOGIN}, [*range(62), *range(90, 96)], **hard)
+    assert done == [(60, "warn"), (90, "warn"), (95, "stop")]
+
+
 @pytest.mark.parametrize("seen", [GPU, UNKNOWN, PACKAGES], ids=["gpu", "unknown", "packages"])
 def test_the_hard_limit_waits_for_a_gpu_and_for_packages(idle: ModuleType, seen: dict[str, Any]) -> None:
     hard: dict[str, Any] = {"after_minutes": 0, "max_hours": 1}
