@@ -338,7 +338,7 @@ def _rewrite(path: Path, keyring: bytes) -> None:
 
 def _priorities(name: str) -> dict[str, int]:
     """Version to apt's priority of it."""
-    said = debian_packages.run("apt-cache", "policy", *debian_packages.IN_MEMORY, name).stdout
+    said = debian_packages.ask("apt-cache", "policy", name).stdout
     return {version: int(priority) for version, priority in VERSION.findall(said)}
 
 

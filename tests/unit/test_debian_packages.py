@@ -56,6 +56,7 @@ def apt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Apt:
     module: Any = importlib.import_module(NAME)
     made = Apt(module)
     ticks = iter(range(1000))
+    monkeypatch.setattr(module, "INDEX", tmp_path / "srcpkgcache.bin")
     for name in ("SOURCES", "LISTS", "JOURNAL"):
         (tmp_path / name).mkdir()
         monkeypatch.setattr(module, name, tmp_path / name)
@@ -210,3 +211,23 @@ def test_apt_mark_waits_too_and_its_failure_is_said(apt: Apt) -> None:
     apt.answer("apt-mark showmanual", (100, "", "E: no cache\n"))
     assert apt.refusal(lambda: apt.module.hand_back(["curl"], check=False)) == "apt-mark failed: no cache"
     assert apt.module.hand_back([], check=False) == []
+
+
+def test_apt_reads_what_it_kept_of_its_lists_in_a_copy(apt: Apt, monkeypatch: pytest.MonkeyPatch) -> None:
+    places: list[str] = []
+
+    def run(*words: str) -> subprocess.CompletedProcess[str]:
+        found = {name: place for name, _equals, place in (word.partition("=") for word in words)}["--option"]
+        places.append(found.removeprefix("Dir::Cache::srcpkgcache="))
+        if places[-1]:
+            copy = Path(places[-1])
+            assert (copy.read_text(), copy.parent.stat().st_mode & 0o77) == ("kept", 0)
+        return subprocess.CompletedProcess(words, 0, "", "")
+
+    monkeypatch.setattr(apt.module, "run", run)
+    apt.module.ask("apt-cache", "policy", "curl")
+    apt.module.INDEX.write_text("kept")
+    apt.module.ask("apt-cache", "policy", "curl")
+    assert places[0] == ""
+    assert places[1] != str(apt.module.INDEX)
+    assert not Path(places[1]).exists()
