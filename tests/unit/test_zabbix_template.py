@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import re
 import subprocess
 import sys
@@ -34,6 +35,16 @@ def mappings(node: Any) -> Iterator[dict[str, Any]]:
         yield node
     for child in node.values() if isinstance(node, dict) else node if isinstance(node, list) else ():
         yield from mappings(child)
+
+
+def collector() -> Any:
+    """The program on a host that says what the templates read."""
+    path = ROOT / "roles" / "zabbix_agent" / "files" / "zabbix_collector.py"
+    spec = importlib.util.spec_from_file_location("zabbix_collector", path)
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def triggers(export: Any) -> list[dict[str, Any]]:
@@ -94,13 +105,21 @@ def test_every_alarm_but_silence_has_its_place_in_the_story(export: Any) -> None
 
 @EACH
 def test_a_card_has_an_item_for_each_of_its_values(export: Any) -> None:
-    path = ROOT / "roles" / "zabbix_agent" / "files" / "zabbix_collector.py"
-    spec = importlib.util.spec_from_file_location("zabbix_collector", path)
-    assert spec and spec.loader
-    collector = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(collector)
-    reported = set(collector.gpu(ElementTree.Element("gpu"), 0))
+    reported = set(collector().gpu(ElementTree.Element("gpu"), 0))
 
     steps = [node["parameters"][0] for node in mappings(export) if node.get("type") == "JSONPATH"]
     read = {match[1] for step in steps if (match := re.fullmatch(r".*\)\]\.(\w+)\.first\(\)", step))}
     assert reported - {"uuid", "index", "name", "bus_id"} == read
+
+
+@EACH
+@pytest.mark.parametrize(
+    ("cards", "error", "kept"),
+    [([], "nvidia-smi hangs", True), ([], "", False), ([{"uuid": "GPU-1"}], "one is lost", False)],
+)
+def test_cards_that_nobody_could_look_for_are_not_lost(export: Any, cards: list[Any], error: str, kept: bool) -> None:
+    rule = export["templates"][0]["discovery_rules"][0]["preprocessing"][0]
+    said = json.dumps({**collector().without(error), "gpus": cards}, separators=(",", ":"))
+
+    assert rule["type"] == "NOT_MATCHES_REGEX" and rule["error_handler"] == "DISCARD_VALUE"
+    assert bool(re.search(rule["parameters"][0], said)) == kept
