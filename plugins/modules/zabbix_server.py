@@ -18,10 +18,8 @@ description:
 author: dlhost maintainers (@dlhost)
 extends_documentation_fragment: dlhost.host.owned_files
 options:
-  files:
-    description: Not used; each release has its own.
   releases:
-    description: What to run on which release of a distribution.
+    description: What to run on which release of a distribution. Files have its C(@php@) and C(@keywords@) filled in.
     type: list
     elements: dict
     required: true
@@ -38,44 +36,15 @@ options:
         description: PHP's version there.
         type: str
         required: true
+      keywords:
+        description: What the configuration of its server says beyond the others'.
+        type: str
+        required: true
       packages:
         description: Debian packages that the role is about to install.
         type: list
         elements: str
         required: true
-      files:
-        description: The role's files there, complete.
-        type: list
-        elements: dict
-        default: []
-        suboptions:
-          path:
-            description: Absolute path.
-            type: path
-            required: true
-          content:
-            description: The whole text.
-            type: str
-            required: true
-          mode:
-            description: Octal mode.
-            type: str
-            default: "0644"
-          owner:
-            description: Owner's name.
-            type: str
-            default: root
-          group:
-            description: Group's name.
-            type: str
-            default: root
-          validate:
-            description: Command that must accept the staged file; C(%s) is its path. No shell runs it.
-            type: str
-          sensitive:
-            description: Keep the content out of the diff.
-            type: bool
-            default: false
   units:
     description: What runs and comes back after a reboot.
     type: list
@@ -134,7 +103,11 @@ EXAMPLES = r"""
 - name: Run the server
   dlhost.host.zabbix_server:
     role: zabbix_server
-    releases: "{{ releases }}"
+    releases:
+      - {os: debian 12, version: "6.0", php: "8.2", keywords: "", packages: [php8.2-fpm, zabbix-server-pgsql]}
+    files:
+      - path: /etc/zabbix/zabbix_server.conf.d/dlhost.conf
+        content: "{{ lookup('ansible.builtin.template', 'zabbix_server.conf.j2') }}"
     units:
       - {name: zabbix-server.service, sources: [/etc/zabbix/zabbix_server.conf.d/dlhost.conf]}
     admin_password: "{{ zabbix_server_admin_password }}"
@@ -264,9 +237,8 @@ def main() -> None:
                 "elements": "dict",
                 "required": True,
                 "options": {
-                    **dict.fromkeys(("os", "version", "php"), text),
+                    **dict.fromkeys(("os", "version", "php", "keywords"), text),
                     "packages": {"type": "list", "elements": "str", "required": True},
-                    "files": owned_files.FILES_ARGUMENT,
                 },
             },
             "units": {
@@ -318,7 +290,7 @@ def make_plan(request: dict) -> Plan:
     absent = request["state"] == "absent"
     release = find_release(request["releases"], absent)
     packages = release["packages"]
-    own = [owned_files.OwnedFile.from_argument(file) for file in release["files"]]
+    own = [] if absent else [owned_files.OwnedFile.from_argument(filled_in(file, release)) for file in request["files"]]
     owned = owned_files.plan(request["role"], own, packages, absent)
     wanted = {} if absent else {unit["name"]: set(map(Path, unit["sources"])) for unit in request["units"]}
     units = find_units(sorted(ours(request["role"]) | wanted.keys()))
@@ -359,12 +331,18 @@ def find_release(releases: list[dict], absent: bool) -> dict:
         if release["os"] == name:
             return release
     if absent:
-        return {"version": "", "packages": [], "files": []}
+        return {"version": "", "packages": []}
     known = ", ".join(f"{release['version']} on {release['os'].title()}" for release in releases)
     raise RefusedError(
         f"dlhost runs Zabbix' long-term releases as distributions have them: {known}. This host has "
         f"{found.get('PRETTY_NAME', name)}. Put another into group monitoring_server, which may watch this one, {AGAIN}"
     )
+
+
+def filled_in(file: dict, release: dict) -> dict:
+    """A file as this release has it."""
+    content = file["content"].replace("@php@", release["php"]).replace("@keywords@", release["keywords"])
+    return {**file, "content": content}
 
 
 def ours(role: str) -> set[str]:

@@ -88,15 +88,16 @@ class Host(SystemdDouble):
     def apply(self, *, check: bool = False, **more: Any) -> dict[str, Any]:
         """Run the module as the role does; returns its result."""
         names = [FRONTEND, *([TIMER, TIMER.replace("timer", "service")] if self.backups else [])]
-        files = [{"path": str(self.path / name), "content": name} for name in ["dlhost.conf", *names]]
+        files = [{"path": str(self.path / name), "content": "@php@ @keywords@"} for name in ["dlhost.conf", *names]]
         owned = {"mode": "0644", "owner": ME, "group": MY_GROUP, "validate": None, "sensitive": False}
-        release: dict[str, Any] = {"os": "debian 12", "version": "6.0", "php": "8.2", "packages": ["postgresql"]}
-        release["files"] = [{**file, **owned} for file in files]
+        release: dict[str, Any] = {"os": "debian 12", "version": "6.0", "php": "8.2", "keywords": "A=1"}
+        release["packages"] = ["postgresql"]
         units = [{"name": SERVER, "sources": [str(self.path / "dlhost.conf")]}, {"name": FRONTEND, "sources": []}]
         units += [{"name": TIMER, "sources": [str(self.path / TIMER)]}] if self.backups else []
         request = {
             "role": "zabbix_server",
             "releases": [release],
+            "files": [{**file, **owned} for file in files],
             "units": units,
             "admin_password": "horse/battery",
             "settings": SETTINGS,
@@ -150,6 +151,7 @@ def test_nothing_serves_before_the_database_is_full(host: Host) -> None:
     started = host.commands.index(f"start {SERVER}")
     assert host.commands[:3] == ["disable --quiet --now php8.2-fpm.service", "database empty", "database ours"]
     assert started > 2
+    assert (host.path / "dlhost.conf").read_text() == "8.2 A=1"
     assert [name for name in (SERVER, FRONTEND, TIMER) if host.units[name].active and host.units[name].enabled] == [
         SERVER,
         FRONTEND,

@@ -31,7 +31,7 @@ VALUES: dict[str, tuple[dict[str, object], str]] = {
     "good-absent": ({"zabbix_server_state": "absent", "zabbix_server_admin_password": None}, ""),
 }
 RULES = {"ansible.builtin.import_role": {"name": "dlhost.host.zabbix_server", "tasks_from": "rules"}}
-RENDERED = {"ansible.builtin.debug": {"msg": "{{ lookup('ansible.builtin.template', 'releases.yml.j2') }}"}}
+RENDERED = {"ansible.builtin.debug": {"msg": "{{ lookup('ansible.builtin.template', 'files.yml.j2') }}"}}
 
 
 @pytest.fixture(scope="module")
@@ -66,31 +66,18 @@ def test_a_good_value_passes(said: dict[str, str]) -> None:
     assert said.keys() == {name for name, (_variables, words) in VALUES.items() if words}
 
 
-def files(ran: list[tuple[str, str, dict[str, Any]]], host: str, release: int) -> dict[str, str]:
-    """What that host gets on the first or second release: path to text."""
-    rendered = next(result["msg"] for _task, name, result in ran if name == host and "- {" in str(result.get("msg")))
-    return {file["path"]: file["content"] for file in yaml.safe_load(rendered)[release]["files"]}
+def files(ran: list[tuple[str, str, dict[str, Any]]], host: str) -> dict[str, str]:
+    """What that host gets: path to text."""
+    rendered = next(result["msg"] for _task, name, result in ran if name == host and "- path" in str(result.get("msg")))
+    return {file["path"]: file["content"] for file in yaml.safe_load(rendered)}
 
 
 def test_a_name_is_a_name_to_php(ran: list[tuple[str, str, dict[str, Any]]]) -> None:
-    text = files(ran, "good-name", 0)["/etc/zabbix/zabbix.conf.php"]
+    text = files(ran, "good-name")["/etc/zabbix/zabbix.conf.php"]
     assert "$ZBX_SERVER_NAME = 'Ada\\'s \"rig\" \\\\ ä?>';" in text
-
-
-def test_each_release_has_its_own_php_and_keywords(ran: list[tuple[str, str, dict[str, Any]]]) -> None:
-    unit, configuration = (
-        "/etc/systemd/system/dlhost-zabbix-frontend.service",
-        "/etc/zabbix/zabbix_server.conf.d/dlhost.conf",
-    )
-    older, newer = files(ran, "good", 0), files(ran, "good", 1)
-    assert "/usr/sbin/php-fpm8.2 " in older[unit]
-    assert "/usr/sbin/php-fpm8.4 " in newer[unit]
-    # The older server ends at a keyword that it does not know.
-    assert "AllowSoftwareUpdateCheck" not in older[configuration]
-    assert "AllowSoftwareUpdateCheck=0" in newer[configuration]
 
 
 def test_without_backups_there_is_no_timer(ran: list[tuple[str, str, dict[str, Any]]]) -> None:
     timer = "/etc/systemd/system/dlhost-zabbix-backup.timer"
-    assert timer in files(ran, "good", 0)
-    assert timer not in files(ran, "good-no-backups", 0)
+    assert timer in files(ran, "good")
+    assert timer not in files(ran, "good-no-backups")
