@@ -161,7 +161,8 @@ class ZabbixApi:
         except socket.gaierror:
             raise UnreachableError(f"The name in {self._url} does not resolve.") from None
         except (OSError, http.client.HTTPException) as error:
-            raise UnreachableError(f"{self._url} does not answer ({error or type(error).__name__}).") from None
+            said = getattr(error, "strerror", None) or str(error) or type(error).__name__
+            raise UnreachableError(f"{self._url} does not answer ({said}).") from None
         try:
             answer = json.loads(text)
         except ValueError:
