@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 import sys
@@ -71,8 +70,7 @@ def resolve(question: Question) -> str:
         command += flags
         command += [f"--no-emit-package={name}" for name, _ in stubs]
         command += ["--constraints=constraints.txt", "--output-file=lock.txt", "requirements.in"]
-        # A file that this names is read all the same.
-        inherited = {name: value for name, value in os.environ.items() if name != "UV_CONFIG_FILE"}
+        inherited = module_util("conda_pip").surroundings()
         # First with all that is locked as it is, then with what uv keeps of it, which reads its own output for that; at
         # once that would lose a version of which the first of two indexes lacks the fitting wheel.
         for kept, before in [(_pins(question), ""), ([], question.preferred)] if question.preferred else [([], "")]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import json
-import os
 import shutil
 import stat
 import subprocess
@@ -14,7 +13,10 @@ from pathlib import Path
 from ansible_collections.dlhost.host.plugins.module_utils import conda_inside, conda_pip, conda_trust
 from ansible_collections.dlhost.host.plugins.module_utils import python_environment_record as record
 from ansible_collections.dlhost.host.plugins.module_utils.conda_trouble import explain
-from ansible_collections.dlhost.host.plugins.module_utils.python_environment_trouble import PythonEnvironmentError
+from ansible_collections.dlhost.host.plugins.module_utils.python_environment_trouble import (
+    NOTHING_CHANGED,
+    PythonEnvironmentError,
+)
 
 META = "conda-meta"
 # What the record says an environment is made with; another text has every environment built anew.
@@ -58,6 +60,7 @@ def build(directory: Path, lock: dict, workshop: Workshop, held: int) -> None:
     """
     if conda_trust.is_touched(directory.parent):
         shutil.rmtree(workshop.packages, ignore_errors=True)
+    _require_room(directory, lock, workshop)
     kept = workshop.wheels.exists()
     try:
         made = _make(directory, lock, workshop, held)
@@ -71,6 +74,31 @@ def build(directory: Path, lock: dict, workshop: Workshop, held: int) -> None:
     except BaseException:
         shutil.rmtree(directory, ignore_errors=True)
         raise
+
+
+def _require_room(directory: Path, lock: dict, workshop: Workshop) -> None:
+    """See that the disk has room for what is to be fetched, as far as the lock says how much that is.
+
+    Raises:
+        PythonEnvironmentError: It has not.
+    """
+    fetched = [
+        package.get("size", 0)
+        for package in lock["conda"]
+        if not (workshop.packages / "conda" / f"{package['name']}-{package['version']}-{package['build']}").exists()
+    ]
+    # The archive, and what is in it, which is no smaller.
+    needed = 2 * sum(fetched)
+    free = shutil.disk_usage(next(path for path in directory.parents if path.exists())).free
+    if needed > free:
+        raise PythonEnvironmentError(
+            f"{directory.parent} needs {_mib(needed)} for it at least and has {_mib(free)} free. {NOTHING_CHANGED}; "
+            "make room and run again."
+        )
+
+
+def _mib(size: int) -> str:
+    return f"{size >> 20} MiB"
 
 
 def _make(directory: Path, lock: dict, workshop: Workshop, held: int) -> dict:
@@ -132,7 +160,7 @@ def _run(command: list[str], given: str, variables: dict[str, str], held: int) -
         text=True,
         errors="replace",
         check=False,
-        env={**os.environ, **variables},
+        env={**conda_pip.surroundings(), **variables},
         cwd="/",
         pass_fds=(held,),
     )

@@ -9,8 +9,20 @@ from pathlib import Path
 
 from ansible_collections.dlhost.host.plugins.module_utils.python_environment_trouble import PythonEnvironmentError
 
-# Where pip looks (pip's "Configuration"), the last one wins; uv reads none of them.
-FILES = (Path("/etc/xdg/pip/pip.conf"), Path("/etc/pip.conf"), Path("~/.pip/pip.conf"), Path("~/.config/pip/pip.conf"))
+# Where pip looks (pip's "Configuration"), on Linux and on macOS; the last one wins, and uv reads none of them.
+FILES = tuple(
+    Path(path)
+    for path in (
+        "/etc/xdg/pip/pip.conf",
+        "/etc/pip.conf",
+        "/Library/Application Support/pip/pip.conf",
+        "~/.pip/pip.conf",
+        "~/.config/pip/pip.conf",
+        "~/Library/Application Support/pip/pip.conf",
+    )
+)
+# Of uv's own variables, those that say how it works and not what it finds.
+HARMLESS = ("UV_CACHE_DIR", "UV_CONCURRENT_", "UV_HTTP_", "UV_REQUEST_TIMEOUT")
 SECTIONS = ("global", "install")
 # For which uv has an option, and no variable.
 NO_INDEX = "no_index"
@@ -38,6 +50,13 @@ def variables(options: Mapping[str, object], index: str) -> dict[str, str]:
         text = separator.join(_values(said.get(option, []))) if separator else str(said.get(option, ""))
         found.update(dict.fromkeys(names if text else (), text))
     return found
+
+
+def surroundings() -> dict[str, str]:
+    """This process' variables without what somebody has told uv: another host would find something else."""
+    return {
+        name: value for name, value in os.environ.items() if not name.startswith("UV_") or name.startswith(HARMLESS)
+    }
 
 
 def without_index(options: Mapping[str, object]) -> bool:

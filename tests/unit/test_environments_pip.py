@@ -140,6 +140,16 @@ def test_uv_s_own_settings_have_no_say(
     assert pins(resolve(question("alpha", options=wheels)))["alpha"] == "2.0"
 
 
+@pytest.mark.parametrize(
+    "told", [("UV_RESOLUTION", "lowest"), ("UV_NO_INDEX", "1"), ("UV_EXCLUDE_NEWER", "2020-01-01")]
+)
+def test_what_uv_s_variables_say_has_no_say(
+    wheels: dict[str, Any], monkeypatch: pytest.MonkeyPatch, told: tuple[str, str]
+) -> None:
+    monkeypatch.setenv(*told)
+    assert pins(resolve(question("alpha", options=wheels)))["alpha"] == "2.0"
+
+
 def test_an_index_that_does_not_answer_is_no_fault_of_the_inventory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("UV_HTTP_RETRIES", "0")
     with pytest.raises(DlhostError, match="the package index cannot be read") as error:
