@@ -27,7 +27,7 @@ TIMEOUT_S = 60
 # Declarations and locks
 
 
-def declared(declarations: object, base: bool) -> list[Any]:
+def declared(declarations: object, base: bool, kernel_pip: object) -> list[Any]:
     """The environments of a host's conda_environments, as conda_lock.Environment.
 
     Raises:
@@ -35,7 +35,7 @@ def declared(declarations: object, base: bool) -> list[Any]:
     """
     module = plugin_util("conda_lock")
     try:
-        found: list[Any] = module.environments(declarations, base)
+        found: list[Any] = module.environments(declarations, base, kernel_pip)
     except module.CondaLockError as error:
         raise InventoryError(str(error)) from None
     return found

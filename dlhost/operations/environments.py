@@ -200,7 +200,8 @@ def _declared(inventory: Inventory, schema: RoleSchema) -> list[Declared]:
         value = partial(_value, host, defaults)
         if value("conda_state") == "absent":
             continue
-        for environment in adapter.declared(value("conda_environments"), adapter.is_true(value("conda_base"))):
+        base = adapter.is_true(value("conda_base"))
+        for environment in adapter.declared(value("conda_environments"), base, value("conda_kernel_pip")):
             if environment.state == "absent":
                 continue
             mine = Declared(

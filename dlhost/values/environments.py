@@ -12,6 +12,8 @@ from typing import Any
 from dlhost.errors import ExitCode, RefusedError
 
 PLATFORMS = {"x86_64": "linux-64", "aarch64": "linux-aarch64"}
+# conda's own environment.
+BASE = "base"
 # What a directory is called after.
 DIGEST = re.compile(r"[0-9a-f]{12}")
 # What uv has a name for; an older wheel runs on a newer glibc, so the next lower one is taken.
@@ -57,9 +59,12 @@ def target(environment: str, looks: Sequence[HostLook], cuda: str) -> Target:
     machines = {look.machine: look.host for look in looks}
     if len(machines) > 1:
         told = ", ".join(f"{host} is {machine}" for machine, host in sorted(machines.items()))
+        # The one of conda itself is declared by nobody.
+        way_out = (
+            "set conda_base to false for one of them" if environment == BASE else "declare one of its own for each"
+        )
         raise RefusedError(
-            f"Environment {environment} cannot be one for hosts of two architectures: {told}; "
-            "declare one under another name for each."
+            f"Environment {environment} has one lock, which cannot be for two architectures: {told}; {way_out}."
         )
     machine = looks[0].machine
     if machine not in PLATFORMS:

@@ -17,6 +17,10 @@ options:
     description: The settings of role conda, under their names without the prefix.
     type: dict
     required: true
+  build:
+    description: Whether environments are to be built, for which everything is needed that a comparison does without.
+    type: bool
+    default: false
   inventory:
     description: What the inventory is called, for commands that a refusal names.
     type: str
@@ -30,14 +34,14 @@ __conda_plan: "{{ settings | dlhost.host.conda_plan(inventory_dir | basename) }}
 RETURN = r"""
 _value:
   description:
-    - C(refusal), one sentence or empty; C(look) and C(build), the environments as M(dlhost.host.conda_environments)
-      takes them to compare and to build; C(kernels), names of those that are to be one.
+    - C(refusal), one sentence or empty; C(look), the environments as M(dlhost.host.conda_environments) takes them to
+      compare, and with O(build) C(build), to build; C(kernels), names of those that are to be one.
   type: dict
 """
 
 
-def conda_plan(settings: dict, inventory: str) -> dict[str, object]:
-    return plan(Settings(**settings), inventory)
+def conda_plan(settings: dict, inventory: str, build: bool = False) -> dict[str, object]:
+    return plan(Settings(**settings), inventory, build)
 
 
 class FilterModule:

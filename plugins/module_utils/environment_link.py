@@ -27,7 +27,7 @@ NAMED_DAMAGES = 8
 
 @dataclasses.dataclass(frozen=True)
 class Wanted:
-    """What `path` is to be: `digest` names it, `python` is what it is made with, `holds` is shown as name==version."""
+    """What `path` is to be: `digest` names it, `python` is what it is made with, `holds`, if given, is for people."""
 
     path: Path
     digest: str
@@ -75,7 +75,7 @@ def plan(wanted: Wanted, thorough: bool) -> Plan:
     if reasons:
         known = record.read(current).get("distributions", {}) if current else {}
         before, after = _listing(known), _listing(wanted.holds)
-        if before != after:
+        if wanted.holds and before != after:
             diffs.append({"before_header": str(path), "after_header": str(path), "before": before, "after": after})
         intact = (other for other in others if not _differences(wanted, other, thorough)[0])
         directory = next(intact, None)

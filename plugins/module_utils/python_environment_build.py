@@ -6,6 +6,7 @@ import dataclasses
 import os
 import shutil
 import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
@@ -59,12 +60,11 @@ def find_interpreter(executable: Path) -> Interpreter:
     """
     # /usr/bin/python3 is another Python after an upgrade of the distribution; the file behind it is not.
     executable = executable.resolve()
-    try:
-        command = [str(executable), "-I", "-S", "-c", WHO]
-        said = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
-        version, implementation, machine = said.stdout.split()
-    except (OSError, ValueError):
-        raise PythonEnvironmentError(f"{executable} is no Python that runs here. Install it or name another.") from None
+    if executable == Path(sys.executable).resolve():
+        # It is the one that runs this, as a rule; to start it would take longer than to compare an environment.
+        version, implementation, machine = sys.version.split()[0], sys.implementation.name, os.uname().machine
+    else:
+        version, implementation, machine = _who_is(executable)
     return Interpreter(
         executable,
         {
@@ -79,6 +79,16 @@ def find_interpreter(executable: Path) -> Interpreter:
             "sys_platform": "linux",
         },
     )
+
+
+def _who_is(executable: Path) -> list[str]:
+    try:
+        command = [str(executable), "-I", "-S", "-c", WHO]
+        said = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+        version, implementation, machine = said.stdout.split()
+    except (OSError, ValueError):
+        raise PythonEnvironmentError(f"{executable} is no Python that runs here. Install it or name another.") from None
+    return [version, implementation, machine]
 
 
 def build(

@@ -43,18 +43,21 @@ options:
         type: bool
         default: false
       digest:
-        description: One name for all that it holds. Required unless it is to go, as are C(platform) and C(holds).
+        description: One name for all that it holds. Required unless it is to go, as is C(platform).
         type: str
       platform:
         description: Conda's name of the platform that it was locked for.
         type: str
       virtual_packages:
-        description: What the host must have at least, as conda's virtual packages C(__glibc) and C(__linux).
+        description:
+          - What the host must have at least, as conda's virtual packages C(__glibc), C(__linux) and C(__cuda), the
+            last where it has a driver.
         type: dict
         default: {}
       holds:
-        description: Name to version of every package, for people.
+        description: Name to version of every package, for people. A comparison does without.
         type: dict
+        default: {}
       python:
         description: Where its Python has its distributions, relative to the environment; empty where there is none.
         type: str
@@ -185,14 +188,14 @@ def main() -> None:
                     "digest": {"type": "str"},
                     "platform": {"type": "str"},
                     "virtual_packages": {"type": "dict", "default": {}},
-                    "holds": {"type": "dict"},
+                    "holds": {"type": "dict", "default": {}},
                     "python": {"type": "str", "default": ""},
                     "index": {"type": "str", "default": ""},
                     "lock_command": {"type": "str", "default": "dlhost env lock"},
                     "conda": {"type": "list", "elements": "dict", "default": []},
                     "pip": {"type": "str", "default": ""},
                 },
-                "required_if": [("state", "present", ["digest", "platform", "holds"])],
+                "required_if": [("state", "present", ["digest", "platform"])],
             },
             "installer": {"type": "str", "required": True},
             "python": {"type": "path", "default": "/usr/bin/python3"},
@@ -315,12 +318,29 @@ def _refusal(environment: dict) -> str:
     if MACHINES.get(environment["platform"]) != machine:
         return f"Environment {environment['name']} was locked for {environment['platform']}, not for {machine}; {again}"
     here = {"__glibc": platform.libc_ver()[1], "__linux": os.uname().release}
+    if "__cuda" in environment["virtual_packages"]:
+        here["__cuda"] = _cuda_of_driver()
     for package, version in here.items():
         least = environment["virtual_packages"].get(package, "0")
-        if _numbers(version) < _numbers(least):
-            what = package.strip("_")
-            return f"Environment {environment['name']} was locked for {what} {least}, and here is {version}; {again}"
+        # Without a driver it may be the image of a host that will have one.
+        if version and _numbers(version) < _numbers(least):
+            what, is_here = ("CUDA", "the driver here runs") if package == "__cuda" else (package.strip("_"), "here is")
+            return f"Environment {environment['name']} was locked for {what} {least}, and {is_here} {version}; {again}"
     return ""
+
+
+def _cuda_of_driver() -> str:
+    """The newest CUDA that the host's driver runs; empty where it has none."""
+    # Most hosts have no use for it.
+    import ctypes
+
+    try:
+        driver, version = ctypes.CDLL("libcuda.so.1"), ctypes.c_int()
+    except OSError:
+        return ""
+    # 12080 is 12.8.
+    found = driver.cuDriverGetVersion(ctypes.byref(version)) == 0
+    return f"{version.value // 1000}.{version.value % 1000 // 10}" if found else ""
 
 
 def _numbers(version: str) -> list[int]:

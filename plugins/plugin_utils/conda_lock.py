@@ -9,6 +9,7 @@ directory there without either it warns with every run, so locks lie in none.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import hashlib
@@ -25,6 +26,8 @@ LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 VERSION = 1
 BASE = "base"
 """The environment of conda and mamba themselves, and its kind."""
+# How `write` begins the packages, and each of them.
+CONDA_LINE, PACKAGE = "\nconda:\n", "  - {"
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 PYTHON = re.compile(r"3\.\d+(\.\d+)?")
 SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -151,15 +154,20 @@ def file_name(environment: str, previous: bool = False) -> str:
     return f"environment-{environment}.lock{'.previous' if previous else ''}.txt"
 
 
-def environments(declarations: object, base: bool = False) -> list[Environment]:
+def environments(declarations: object, base: bool = False, kernel_pip: object = ()) -> list[Environment]:
     """The declared environments, first the one of conda itself where it is wanted, and of use for one of them.
+
+    Each that is a kernel has `kernel_pip` beside its own requirements of pip.
 
     Raises:
         CondaLockError: A declaration is not acceptable.
     """
     if not isinstance(declarations, list):
         raise CondaLockError("conda_environments is to be a list of environments.")
+    if not isinstance(kernel_pip, (list, tuple)) or not all(isinstance(each, str) for each in kernel_pip):
+        raise CondaLockError("conda_kernel_pip is to be a list of requirements of pip.")
     found = [_environment(declaration) for declaration in declarations]
+    found = [dataclasses.replace(each, pip=(*each.pip, *kernel_pip)) if each.kernel else each for each in found]
     names = [environment.name for environment in found]
     twice = next((name for name in names if names.count(name) > 1), "")
     if twice:
@@ -184,7 +192,7 @@ def parse(text: str, where: str) -> Lock:
         CondaLockError: It is no lock, or none that this dlhost knows.
     """
     try:
-        said = yaml.load(text, Loader=LOADER)  # noqa: S506  both are safe
+        said = _yaml_of(text)
     except yaml.YAMLError as error:
         line = getattr(getattr(error, "problem_mark", None), "line", None)
         at = "" if line is None else f" at line {line + 1}"
@@ -202,6 +210,21 @@ def parse(text: str, where: str) -> Lock:
     if sorted(set(names)) != names:
         raise CondaLockError(f"{where} is damaged: its packages are not sorted by name, or one is there twice.")
     return lock
+
+
+def _yaml_of(text: str) -> Any:
+    """A lock's YAML. `write` puts each package on a line as JSON, which is read twenty times faster than YAML."""
+    head, _, rest = text.partition(CONDA_LINE)
+    lines = rest.splitlines()
+    count = next((number for number, line in enumerate(lines) if not line.startswith(PACKAGE)), len(lines))
+    # Where somebody else laid it out, or damaged it, all of it is YAML, which says where.
+    if count and "".join(lines[count : count + 1])[:1].isalpha():
+        with contextlib.suppress(ValueError, yaml.YAMLError):
+            packages = [json.loads(line.removeprefix(PACKAGE[:-1])) for line in lines[:count]]
+            said = yaml.load("\n".join([head, *lines[count:], ""]), Loader=LOADER)  # noqa: S506  both are safe
+            if isinstance(said, dict) and "conda" not in said:
+                return {**said, "conda": packages}
+    return yaml.load(text, Loader=LOADER)  # noqa: S506
 
 
 def write(lock: Lock) -> str:
@@ -228,15 +251,10 @@ def difference(old: Lock | None, new: Lock) -> Difference:
     )
 
 
-def to_host(lock: Lock) -> dict[str, Any]:
-    """What a host needs to know of a lock, as JSON types."""
-    return {
-        "name": lock.environment,
-        "digest": lock.digest,
-        "platform": lock.platform,
-        "conda": [_said(package) for package in lock.conda],
-        "pip": lock.pip,
-    }
+def to_host(lock: Lock, build: bool = True) -> dict[str, Any]:
+    """What a host needs to know of a lock to build the environment, or only to compare it, as JSON types."""
+    known = {"name": lock.environment, "digest": lock.digest, "platform": lock.platform}
+    return {**known, "conda": [_said(package) for package in lock.conda], "pip": lock.pip} if build else known
 
 
 def cuda_refusal(lock: Lock) -> str:

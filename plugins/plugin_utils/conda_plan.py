@@ -13,6 +13,8 @@ from ansible_collections.dlhost.host.plugins.plugin_utils.conda_lock import Cond
 # What frameworks that compute on a GPU bring: PyPI's wheels of CUDA, or conda-forge's.
 CUDA_RUNTIME = ("nvidia-", "cuda-cudart")
 
+FOR_BUILDING = {"conda", "pip", "holds"}
+
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
@@ -20,25 +22,27 @@ class Settings:
 
     environments: list[dict[str, Any]]
     base: bool
+    kernel_pip: list[str]
     locks: str
     """A directory on the controller."""
     state: str
 
 
-def plan(settings: Settings, inventory: str) -> dict[str, Any]:
+def plan(settings: Settings, inventory: str, build: bool = False) -> dict[str, Any]:
     """What is refused, or what module conda_environments is given, and which environments are kernels, or for a GPU.
 
-    `look` has of every environment what a comparison needs, `build` all of it; `inventory` is named in refusals.
+    `look` has of every environment what a comparison needs, and `build`, where it is wanted, all of it: thousands of
+    addresses and checksums, which a run that changes nothing need not carry about. `inventory` is named in refusals.
     """
     try:
         wanted = _wanted(settings) if settings.state == "present" else []
-        locked = [_locked(environment, Path(settings.locks), inventory) for environment in wanted]
+        locked = [_locked(environment, Path(settings.locks), inventory, build) for environment in wanted]
     except CondaLockError as error:
         return {"refusal": str(error), "look": [], "build": [], "kernels": [], "computing": []}
     return {
         "refusal": "",
-        "look": [{key: value for key, value in entry.items() if key not in {"conda", "pip"}} for entry in locked],
-        "build": locked,
+        "look": [{key: value for key, value in entry.items() if key not in FOR_BUILDING} for entry in locked],
+        "build": locked if build else [],
         "kernels": [
             {"name": environment.name, "display_name": environment.display_name or environment.name}
             for environment in wanted
@@ -51,14 +55,14 @@ def plan(settings: Settings, inventory: str) -> dict[str, Any]:
 
 
 def _wanted(settings: Settings) -> list[Environment]:
-    found = conda_lock.environments(settings.environments, base=settings.base)
+    found = conda_lock.environments(settings.environments, base=settings.base, kernel_pip=settings.kernel_pip)
     if any(environment.name == conda_lock.BASE for environment in found):
         return found
     # Nobody can declare conda's own environment, so nobody could say that it is to go.
     return [*found, Environment(conda_lock.BASE, kernel=False, state="absent")]
 
 
-def _locked(environment: Environment, locks: Path, inventory: str) -> dict[str, Any]:
+def _locked(environment: Environment, locks: Path, inventory: str, build: bool) -> dict[str, Any]:
     """An environment as module conda_environments takes it."""
     said = {"name": environment.name, "optional": environment.optional, "state": environment.state}
     if environment.state == "absent":
@@ -70,7 +74,7 @@ def _locked(environment: Environment, locks: Path, inventory: str) -> dict[str, 
         raise CondaLockError(refusal)
     return {
         **said,
-        **conda_lock.to_host(lock),
+        **conda_lock.to_host(lock, build),
         "virtual_packages": dict(lock.virtual_packages),
         "holds": _holds(lock),
         "python": _site_packages(lock),

@@ -43,6 +43,14 @@ product = there @ there.T
 product.sum().backward()
 print("product", product.tolist(), "gradient", weights.grad.tolist())
 print("torch", torch.__version__, "in", sys.prefix)"""
+PROFILING = """\
+%load_ext line_profiler
+%load_ext memory_profiler
+def squares():
+    return [n * n for n in range(1 << 16)]
+%memit squares()
+profile = %lprun -r -f squares squares()
+profile.print_stats()"""
 TORCH = "2.13.0"
 # Where the makers of torch keep their builds for the processor; PyPI's brings gigabytes of CUDA.
 CPU_INDEX = "https://download.pytorch.org/whl/cpu"
@@ -96,7 +104,13 @@ def locked(workspace: Workspace, channel: Host, torch: str) -> Iterator[Workspac
     url = f"http://{channel.address}:{PORT}"
     environments = [LAB, *([{**TENSORS, "pip": [f"torch=={torch}", "ipykernel"]}] if torch else [])]
     options = {"find_links": [f"{url}/wheels/"]}
-    workspace.set(conda_environments=environments, conda_channels=[url], conda_pip_options=options, conda_base=False)
+    workspace.set(
+        conda_environments=environments,
+        conda_kernel_pip=["line-profiler", "memory-profiler"],
+        conda_channels=[url],
+        conda_pip_options=options,
+        conda_base=False,
+    )
     workspace.require(0, "env", "lock")
     workspace.require(0, "provision", *CONDA, "--yes")
     yield workspace
@@ -144,6 +158,16 @@ def test_a_cell_learns_with_torch(lab: Lab, torch: str) -> None:
     lab.expect_output("product [[5.0, 14.0], [14.0, 50.0]] gradient [6.0, 10.0, 14.0, 6.0, 10.0, 14.0]")
     lab.expect_output(f"torch {torch} in /opt/dlhost/conda/envs/tensors")
     picture(lab.page, "torch")
+
+
+# The server's own kernel, and that of an environment.
+@pytest.mark.parametrize("kernel", ["Python 3", "Numbers"])
+def test_magics_say_where_time_and_memory_go(lab: Lab, kernel: str) -> None:
+    lab.new_notebook(kernel)
+    lab.run_cell(PROFILING)
+    lab.expect_output("peak memory:")
+    lab.expect_output("Total time:")
+    picture(lab.page, f"magics-{kernel.partition(' ')[0].lower()}")
 
 
 def test_what_a_user_installs_behind_our_back_is_drift(locked: Workspace) -> None:

@@ -114,14 +114,15 @@ class Host:
         return declaration
 
     def plan(self, *declarations: dict[str, Any]) -> dict[str, Any]:
-        settings = {"environments": [*declarations], "base": False, "locks": str(self.locks), "state": "present"}
-        return dict(plugin("filter.conda_plan").conda_plan(settings, "rig"))
+        settings = {"environments": [*declarations], "base": False, "kernel_pip": [], "state": "present"}
+        settings["locks"] = str(self.locks)
+        return dict(plugin("filter.conda_plan").conda_plan(settings, "rig", build=True))
 
     def converge(self, *declarations: dict[str, Any], check: bool = False, **more: Any) -> dict[str, Any]:
         plan = self.plan(*declarations)
         assert plan["refusal"] == ""
         # As Ansible fills them.
-        defaults = {"virtual_packages": {}, "python": "", "index": "", "conda": [], "pip": ""}
+        defaults = {"virtual_packages": {}, "holds": {}, "python": "", "index": "", "conda": [], "pip": ""}
         environments = [{**defaults, **environment} for environment in plan["look" if check else "build"]]
         return self.ask(environments, check, **more)
 

@@ -6,6 +6,7 @@ import dataclasses
 from typing import Any
 
 import pytest
+import yaml
 
 from tests.unit.python_environments import plugin
 
@@ -66,6 +67,8 @@ def test_a_lock_is_read_as_it_was_written(module: Any) -> None:
     text = module.write(written)
     assert module.parse(text, "lab.lock.txt") == written
     assert module.write(module.parse(text, "lab.lock.txt")) == text
+    # It is YAML, however that is laid out.
+    assert module.parse(yaml.safe_dump(yaml.safe_load(text)), "lab.lock.txt") == written
 
 
 def test_a_lock_without_pip_and_without_packages_is_read_as_it_was_written(module: Any) -> None:
@@ -229,3 +232,12 @@ def test_the_environments_are_those_declared_and_conda_s_own(module: Any) -> Non
 def test_declarations_that_are_none_are_refused(module: Any, wrong: object) -> None:
     with pytest.raises(module.CondaLockError, match="conda_environments"):
         module.environments(wrong)
+
+
+def test_what_every_kernel_has_is_part_of_what_is_declared(module: Any) -> None:
+    batch = {**DECLARATION, "name": "batch", "kernel": False}
+    lab, other = module.environments([DECLARATION, batch], kernel_pip=["line-profiler"])
+    assert lab.declared == module.declared({**DECLARATION, "pip": [*DECLARATION.get("pip", []), "line-profiler"]})
+    assert other.declared == module.declared(batch)
+    with pytest.raises(module.CondaLockError, match="conda_kernel_pip is to be a list"):
+        module.environments([DECLARATION], kernel_pip="line-profiler")

@@ -35,8 +35,15 @@ def write(locks: Path, declaration: dict[str, Any], *packages: Any, pip: str = "
 
 
 def plan(locks: Path, *declarations: dict[str, Any], **more: Any) -> dict[str, Any]:
-    settings = {"environments": [*declarations], "base": False, "locks": str(locks), "state": "present", **more}
-    return dict(plugin("filter.conda_plan").conda_plan(settings, "rig"))
+    settings = {
+        "environments": [*declarations],
+        "base": False,
+        "kernel_pip": [],
+        "locks": str(locks),
+        "state": "present",
+        **more,
+    }
+    return dict(plugin("filter.conda_plan").conda_plan(settings, "rig", build=True))
 
 
 def test_an_environment_is_what_its_lock_says(tmp_path: Path) -> None:
@@ -49,7 +56,7 @@ def test_an_environment_is_what_its_lock_says(tmp_path: Path) -> None:
     assert built["holds"] == {"numpy": "2.4.0=0", "python": "3.12.9=0", "alpha (pip)": "1.0"}
     assert built["python"] == "lib/python3.12/site-packages"
     assert built["index"] == "https://download.pytorch.org/whl/cu126"
-    assert {name for name in built if name not in looked} == {"conda", "pip"}
+    assert {name for name in built if name not in looked} == {"conda", "pip", "holds"}
     assert said["kernels"] == [{"name": "work", "display_name": "work"}]
 
 

@@ -14,9 +14,9 @@ import pytest
 from typer.testing import Result
 
 from dlhost.adapters import pip_resolver, vault
-from dlhost.errors import ExitCode, UnreachableError
+from dlhost.errors import ExitCode, RefusedError, UnreachableError
 from dlhost.operations import environments as operation
-from dlhost.values.environments import HostEnvironments, HostLook, Installed
+from dlhost.values.environments import HostEnvironments, HostLook, Installed, target
 from dlhost.values.inventory import Host
 from tests.unit.conda_world import add, channel, look
 from tests.unit.python_environments import Wheel, plugin, serve
@@ -31,6 +31,7 @@ DEFAULTS = """
     conda_locks: "{{ inventory_dir }}"
     conda_prefix: /opt/dlhost/conda
     conda_base: false
+    conda_kernel_pip: []
     """
 SPECS = """
     argument_specs:
@@ -373,6 +374,16 @@ def test_hosts_that_nothing_can_be_solved_for_are_named(rig: Rig, looks: Any, se
     result = rig("lock")
     assert result.exit_code == ExitCode.REFUSED
     assert sentence in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "way_out"),
+    [("lab", "declare one of its own for each"), ("base", "set conda_base to false for one of them")],
+)
+def test_what_to_do_about_two_architectures_is_said(name: str, way_out: str) -> None:
+    with pytest.raises(RefusedError) as refused:
+        target(name, [look("alpha"), look("beta", machine="aarch64")], "")
+    assert str(refused.value).endswith(f"two architectures: beta is aarch64, alpha is x86_64; {way_out}.")
 
 
 def test_libraries_of_two_cuda_releases_in_one_environment_are_refused(rig: Rig) -> None:
