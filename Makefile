@@ -2,7 +2,8 @@
 .PHONY: demo test test-slow lint unit molecule e2e docs lock benchmark dist clean
 
 # A process for each core; tests of a file stay together, end-to-end tests as tests/conftest.py says.
-PYTEST = .venv/bin/pytest --numprocesses=logical --maxprocesses=4 --durations=15
+PROCESSES = logical
+PYTEST = .venv/bin/pytest --numprocesses=$(PROCESSES) --maxprocesses=4 --durations=15
 
 demo:
 	tools/setup run
