@@ -19,7 +19,9 @@ author: dlhost maintainers (@dlhost)
 extends_documentation_fragment: dlhost.host.owned_files
 options:
   releases:
-    description: What to run on which release of a distribution. Files have its C(@php@) and C(@keywords@) filled in.
+    description:
+      - What to run on which release of a distribution. In files, C(@php@) and C(@keywords@) become those of the host's
+        release, and C(@time_zone@) its time zone.
     type: list
     elements: dict
     required: true
@@ -182,6 +184,7 @@ from ansible_collections.dlhost.host.plugins.module_utils.service_host import (
 )
 
 SERVER = "zabbix-server.service"
+LOCAL_TIME = Path("/etc/localtime")
 EVERYWHERE, PORT = "0.0.0.0", 10051  # noqa: S104
 USUAL_PORT = "5432"
 FOREIGN = (
@@ -340,9 +343,16 @@ def find_release(releases: list[dict], absent: bool) -> dict:
 
 
 def filled_in(file: dict, release: dict) -> dict:
-    """A file as this release has it."""
-    content = file["content"].replace("@php@", release["php"]).replace("@keywords@", release["keywords"])
+    """A file as this host has it."""
+    content = file["content"]
+    for name, value in {**release, "time_zone": time_zone()}.items():
+        content = content.replace(f"@{name}@", str(value))
     return {**file, "content": content}
+
+
+def time_zone() -> str:
+    """The host's time zone, which PHP does not ask for."""
+    return str(LOCAL_TIME.resolve()).partition("/zoneinfo/")[2] or "UTC"
 
 
 def ours(role: str) -> set[str]:

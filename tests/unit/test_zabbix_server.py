@@ -49,6 +49,7 @@ class Host(SystemdDouble):
         monkeypatch.setattr(owned, "missing_packages", lambda _names: self.missing)
         for name, function in {
             "UNIT_DIRECTORY": path,
+            "LOCAL_TIME": Path("/usr/share/zoneinfo/Europe/Vienna"),
             "platform": SimpleNamespace(freedesktop_os_release=lambda: self.os),
             "find_units": self.find_units,
             "find_listeners": lambda: [*self.find_listeners(), *self.strangers],
@@ -88,7 +89,10 @@ class Host(SystemdDouble):
     def apply(self, *, check: bool = False, **more: Any) -> dict[str, Any]:
         """Run the module as the role does; returns its result."""
         names = [FRONTEND, *([TIMER, TIMER.replace("timer", "service")] if self.backups else [])]
-        files = [{"path": str(self.path / name), "content": "@php@ @keywords@"} for name in ["dlhost.conf", *names]]
+        files = [
+            {"path": str(self.path / name), "content": "@php@ @keywords@ @time_zone@"}
+            for name in ["dlhost.conf", *names]
+        ]
         owned = {"mode": "0644", "owner": ME, "group": MY_GROUP, "validate": None, "sensitive": False}
         release: dict[str, Any] = {"os": "debian 12", "version": "6.0", "php": "8.2", "keywords": "A=1"}
         release["packages"] = ["postgresql"]
@@ -151,7 +155,7 @@ def test_nothing_serves_before_the_database_is_full(host: Host) -> None:
     started = host.commands.index(f"start {SERVER}")
     assert host.commands[:3] == ["disable --quiet --now php8.2-fpm.service", "database empty", "database ours"]
     assert started > 2
-    assert (host.path / "dlhost.conf").read_text() == "8.2 A=1"
+    assert (host.path / "dlhost.conf").read_text() == "8.2 A=1 Europe/Vienna"
     assert [name for name in (SERVER, FRONTEND, TIMER) if host.units[name].active and host.units[name].enabled] == [
         SERVER,
         FRONTEND,
