@@ -54,6 +54,19 @@ options:
         description: Where it is kept.
         type: path
         required: true
+  web_unit:
+    description: The service that shows desktops in a browser. It runs while there are O(web_files).
+    type: str
+    required: true
+  web_port:
+    description: Its port on loopback.
+    type: int
+    required: true
+  web_files:
+    description: The files that it runs from, as O(files), and no desktop does; empty for none.
+    type: list
+    elements: dict
+    default: []
   services_file:
     description:
       - The list of the desktops for C(dlhost tunnel), each at the port where it is. That of a desktop which goes on at
@@ -95,6 +108,8 @@ EXAMPLES = r"""
         settings_file: /etc/dlhost/vnc/ada/settings
         password: "{{ vnc_password }}"
         password_file: /etc/dlhost/vnc/ada/password
+    web_unit: dlhost-vnc-web.service
+    web_port: 6080
     services_file: /etc/dlhost/services.d/vnc.json
 """
 
@@ -207,6 +222,8 @@ class Plan:
     undeclared: list[str]
     work: dict[str, list[str]]
     packages: list[str]
+    # The port of each wanted unit that is no desktop.
+    others: dict[str, int]
 
     @property
     def stops(self) -> list[str]:
@@ -259,6 +276,9 @@ def main() -> None:
                     "password_file": {**path, "no_log": False},
                 },
             },
+            "web_unit": text,
+            "web_port": {"type": "int", "required": True},
+            "web_files": owned_files.FILES_ARGUMENT,
             "services_file": path,
             "restart": {"type": "str", "choices": ["deferred", "force"], "default": "deferred"},
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
@@ -340,21 +360,26 @@ def make_plan(request: dict) -> Plan:
     """
     absent, forced = request["state"] == "absent", request["restart"] == "force"
     desktops = [] if absent else [make_desktop(each) for each in request["desktops"]]
+    web, web_files = request["web_unit"], [] if absent else request["web_files"]
+    wanted_web = {web: request["web_port"]} if web_files else {}
     names = [each.unit for each in desktops]
     others = [name for name in find_instances([TEMPLATE]) if name not in names]
-    units = find_units([*names, *others])
-    listeners = find_listeners() if units else []
+    units = find_units([*names, *others, web])
+    listeners = find_listeners() if desktops or others else []
     refuse_taken_displays(desktops, units, listeners)
+    refuse_taken_port(wanted_web, units, listeners)
 
-    undeclared = [name for name in others if units[name].active or units[name].enabled]
-    work = {} if forced else {name: found for name in undeclared if (found := work_of(units[name]))}
+    unwanted = [*others, *({web} - wanted_web.keys())]
+    undeclared = [name for name in unwanted if units[name].active or units[name].enabled]
+    work = {} if forced else {name: found for name in undeclared if name != web and (found := work_of(units[name]))}
     if absent and work:
         busy = ", ".join(f"{name} ({'; '.join(found)})" for name, found in sorted(work.items()))
         raise RefusedError(f"{busy} would be cut off. Wait for the end, or set vnc_restart to force {AGAIN}")
 
     misplaced = {each.unit: found for each in desktops if (found := misplacements(each, units[each.unit], listeners))}
     staying = {} if forced else {name: place for name in misplaced if (place := place_of(units[name], listeners))}
-    own = [] if absent else [owned_files.OwnedFile.from_argument(file) for file in request["files"]]
+    shared = [] if absent else [*request["files"], *web_files]
+    own = [owned_files.OwnedFile.from_argument(file) for file in shared]
     own += [file for each in desktops for file in (each.settings, each.password)]
     if not absent:
         own.append(list_of_services(Path(request["services_file"]), desktops, staying))
@@ -370,16 +395,21 @@ def make_plan(request: dict) -> Plan:
                 "its user has not logged out",
                 *(f"until then it {where}" for where in misplaced.get(name, [])),
             ]
+    # A browser that it shows a desktop to finds back by itself.
+    outdated += [
+        name for name in wanted_web if is_outdated(units[name], {Path(file["path"]) for file in web_files}, rewritten)
+    ]
     return Plan(
         desktops=desktops,
         owned=owned,
         units=units,
-        problems={name: found for name in names if (found := problems(units[name]))},
+        problems={name: found for name in [*names, *wanted_web] if (found := problems(units[name]))},
         misplaced=misplaced,
         outdated=outdated,
         undeclared=undeclared,
         work=work,
         packages=[] if absent else owned_files.missing_packages(request["packages"]),
+        others=wanted_web,
     )
 
 
@@ -430,6 +460,20 @@ def refuse_taken_displays(desktops: list[Desktop], units: dict[str, Unit], liste
             )
 
 
+def refuse_taken_port(wanted: dict[str, int], units: dict[str, Unit], listeners: list[Listener]) -> None:
+    """Refuse a port of these units that another program holds.
+
+    Raises:
+        RefusedError: So it is.
+    """
+    for name, port in wanted.items():
+        for holder in in_the_way(listeners, LOOPBACK[0], port):
+            if not is_of(holder, units[name]):
+                raise RefusedError(
+                    f"Port {port}, which {name} should have, is held by {holder.program}. Stop that {AGAIN}"
+                )
+
+
 def displays_in_use() -> set[int]:
     """The displays of every X server that runs."""
     return {int(number) for number in re.findall(r"(?m) /tmp/\.X11-unix/X(\d+)$", (PROC / "net/unix").read_text())}
@@ -459,10 +503,13 @@ def is_outdated(unit: Unit, sources: set[Path], rewritten: set[Path]) -> bool:
 
 def start(plan: Plan) -> dict[str, str]:
     """Enable and start what does not run; returns what has to wait until another desktop ends, and why."""
-    units = {each.unit: plan.units[each.unit] for each in plan.desktops}
+    units = {name: plan.units[name] for name in [*(each.unit for each in plan.desktops), *plan.others]}
     make_startable(units)
     listeners = find_listeners()
-    waiting, starting = {}, {}
+    waiting = {}
+    starting = {
+        name: (LOOPBACK[0], port) for name, port in plan.others.items() if name in plan.stops or not units[name].active
+    }
     for each in plan.desktops:
         if each.unit not in plan.stops and units[each.unit].active:
             continue

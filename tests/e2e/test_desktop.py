@@ -16,9 +16,10 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+from playwright.sync_api import Error, expect, sync_playwright
 
 from dlhost.adapters.ansible_env import collections_path
-from tests.e2e.browser import SCREENSHOTS
+from tests.e2e.browser import SCREENSHOTS, browser, picture
 from tests.e2e.conftest import USER, Host, Installed
 
 pytestmark = pytest.mark.e2e
@@ -39,7 +40,7 @@ class Rig:
         return done.stdout + done.stderr
 
     def set(self, text: str) -> None:
-        (self.dlhost.inventories / "rig" / "group_vars" / "all" / "test.yml").write_text(text)
+        (self.dlhost.inventories / "rig" / "group_vars" / "all" / "test.yml").write_text(f"vnc_web: true\n{text}")
 
     @property
     def process(self) -> str:
@@ -63,7 +64,7 @@ class Rig:
 def rig(program: Path, module_host: Callable[..., Host], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
     rig = Rig(module_host("13"), Installed(program, tmp_path_factory.mktemp("owner")))
     hosts = rig.dlhost.begin("rig", rig.host) / "hosts.yml"
-    hosts.write_text(f"{hosts.read_text()}  children: {{desktop: {{hosts: {{rig: }}}}}}\n")
+    hosts.write_text(f"{hosts.read_text()}  children: {{desktop: {{hosts: {{rig: }}}}, web: {{hosts: {{rig: }}}}}}\n")
     rig.require(0, "secrets", "set", "vnc_password", "--generate")
     rig.set("vnc_geometry: 1280x800\n")
     rig.require(0, "provision", "--yes")
@@ -120,6 +121,43 @@ def test_a_viewer_sees_xfce_through_the_tunnel_and_a_wrong_password_is_refused(r
     # Wallpaper, panels, icons and the text below them; a bare screen of X has one colour or two.
     assert picture.colours > 200
     assert "xfce4-panel" in rig.host.execute(f"ps -u {USER} -o args")
+
+
+COLOURS = """canvas => {
+    const pixels = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data;
+    return new Set(new Uint32Array(pixels.buffer)).size;
+}"""
+
+
+def test_a_browser_shows_the_desktop_too(rig: Rig, tmp_path: Path) -> None:
+    authority = tmp_path / "ca.crt"
+    rig.require(0, "ca", "export", str(authority))
+    password = rig.require(0, "secrets", "show", "vnc_password").strip()
+    with sync_playwright() as playwright, browser(playwright, tmp_path, authority) as context:
+        page = context.new_page()
+
+        def log_in(with_password: str) -> None:
+            field = page.locator("#noVNC_password_input")
+            for _ in range(3):
+                page.goto(f"https://{rig.host.address}/vnc/{USER}/")
+                # Where containers come and go, Chromium drops what it fetches; a person loads the page again.
+                with contextlib.suppress(Error):
+                    field.wait_for(timeout=20_000)
+                    break
+            field.fill(with_password)
+            page.locator("#noVNC_credentials_button").click()
+
+        log_in("nobodys")
+        expect(page.locator("#noVNC_status")).to_contain_text("Authentication failed")
+        log_in(password)
+        screen = page.locator("#noVNC_container canvas")
+        screen.wait_for()
+        for _ in range(30):
+            if screen.evaluate(COLOURS) > 200:
+                break
+            page.wait_for_timeout(1_000)
+        picture(page, "desktop-in-the-browser")
+        assert screen.evaluate(COLOURS) > 200
 
 
 def test_nobody_comes_in_from_the_network(rig: Rig) -> None:

@@ -24,6 +24,7 @@ PLUGINS = "ansible_collections.dlhost.host.plugins"
 ME = pwd.getpwuid(os.getuid()).pw_name
 MY_GROUP = grp.getgrgid(os.getgid()).gr_name
 ADA, GRACE = "dlhost-vnc@ada.service", "dlhost-vnc@grace.service"
+WEB = "dlhost-vnc-web.service"
 
 
 class Host(SystemdDouble):
@@ -40,6 +41,7 @@ class Host(SystemdDouble):
         self.strangers: list[Any] = []
         self.displays = {"ada": 1, "grace": 2}
         self.settings = "one"
+        self.web = False
         self.password = "horse/battery"  # noqa: S105
 
         def mine(file: Any) -> Any:
@@ -63,7 +65,7 @@ class Host(SystemdDouble):
             "make_desktop": desktop,
             "list_of_services": lambda *given: mine(list_of_services(*given)),
             "refusal_of_login": lambda user: self.no_login.get(user, ""),
-            "find_instances": self.find_instances,
+            "find_instances": lambda templates: [each for each in self.find_instances(templates) if each != WEB],
             "find_units": self.find_units,
             "find_listeners": lambda: [*self.find_listeners(), *self.strangers],
             "work_of": lambda unit: self.work.get(unit.name, []) if unit.active else [],
@@ -79,7 +81,7 @@ class Host(SystemdDouble):
         (self.path / "proc/net/unix").write_text(f"Num RefCount Protocol Flags Type St Inode Path\n{text}")
 
     def port_of(self, unit: str) -> int:
-        return 5900 + self.displays[user_of(unit)]
+        return 6080 if unit == WEB else 5900 + self.displays[user_of(unit)]
 
     def listen(self, display: int, unit: str, address: str = "127.0.0.1") -> None:
         """Have somebody listen who was not told to."""
@@ -87,6 +89,7 @@ class Host(SystemdDouble):
 
     def request(self, **more: Any) -> dict[str, Any]:
         unit = {"path": str(self.path / "units" / "dlhost-vnc@.service"), "content": "[Unit]\n"}
+        web = {"path": str(self.path / "units" / WEB), "content": "[Unit]\n"}
         terms = {"mode": "0644", "owner": "", "group": "", "validate": "", "sensitive": False}
         return {
             "role": "vnc",
@@ -103,6 +106,9 @@ class Host(SystemdDouble):
                 }
                 for user, display in self.displays.items()
             ],
+            "web_unit": WEB,
+            "web_port": 6080,
+            "web_files": [{**web, **terms}] if self.web else [],
             "services_file": str(self.path / "services.json"),
             "restart": "deferred",
             "state": "present",
@@ -167,6 +173,34 @@ def test_a_desktop_is_brought_and_then_left_alone(fresh: Host) -> None:
     fresh.settle()
     assert not fresh.foresee()["due"]
     assert not fresh.apply()["changed"] and fresh.commands == []
+
+
+def test_the_web_comes_and_goes_and_no_desktop_is_restarted_for_it(host: Host) -> None:
+    host.web = True
+    assert host.foresee()["unit_problems"] == [f"{WEB} does not run", f"{WEB} is not enabled"]
+    result = host.apply()
+    assert host.commands == ["daemon-reload", f"enable --quiet {WEB}", f"start {WEB}"]
+    assert "dlhost_action_needed" not in result
+    host.settle()
+    assert not host.foresee()["due"]
+
+    (host.path / "units" / WEB).write_text("edited")
+    host.apply()
+    assert host.commands == ["daemon-reload", f"stop {WEB}", f"start {WEB}"]
+
+    host.web = False
+    assert host.foresee()["outdated"] == [WEB]
+    host.apply()
+    assert host.commands == ["daemon-reload", f"stop {WEB}", f"disable --quiet {WEB}"]
+    assert not (host.path / "units" / WEB).exists()
+    assert not host.foresee()["due"]
+
+
+def test_a_port_of_the_web_that_somebody_has_is_refused_by_name(host: Host) -> None:
+    host.web = True
+    host.listen(180, "x.service")
+    with pytest.raises(host.outside.RefusedError, match=f"Port 6080, which {WEB} should have, is held by Xtigervnc"):
+        host.foresee()
 
 
 def test_a_password_is_new_without_a_restart_and_not_shown(host: Host) -> None:
