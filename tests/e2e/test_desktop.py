@@ -186,16 +186,16 @@ def test_the_session_survives_every_run_until_its_user_or_force_ends_it(rig: Rig
 
 
 @pytest.mark.parametrize(
-    ("values", "words"),
+    ("values", "code", "words"),
     [
-        ("vnc_options: {localhost: false}", "not localhost: a desktop listens on loopback alone"),
-        ("vnc_users: [{name: nobody-here}]", "vnc_users names nobody-here"),
+        ("vnc_options: {localhost: false}", 5, "not localhost: a desktop listens on loopback alone"),
+        ("vnc_users: [{name: nobody-here}]", 1, "vnc_users names nobody-here"),
     ],
 )
-def test_what_cannot_be_is_refused_and_the_desktop_goes_on(rig: Rig, values: str, words: str) -> None:
+def test_what_cannot_be_is_refused_and_the_desktop_goes_on(rig: Rig, values: str, code: int, words: str) -> None:
     before = rig.process
     rig.set(f"{values}\n")
-    assert words in rig.require(1, "provision")
+    assert words in rig.require(code, "provision")
     rig.set("vnc_geometry: 1024x768\n")
     assert rig.process == before
     rig.require(0, "drift")

@@ -126,7 +126,7 @@ def test_what_users_serve_themselves_is_behind_the_front_too(chosen: Workspace) 
             assert words in answer.read().decode()
 
     chosen.set(nginx_proxy_sites=[{**site, "path": f"/jupyter/{USER}/"}])
-    assert f"Two sites have the path /jupyter/{USER}/" in chosen.require(1, "provision")
+    assert f"Two sites have the path /jupyter/{USER}/" in chosen.require(5, "provision")
     chosen.set(nginx_proxy_role_sites=[site])
     assert "nginx_proxy_role_sites has no effect here: the playbook sets it" in chosen.require(2, "provision")
     chosen.host.execute("systemctl stop mine.service")
@@ -134,7 +134,7 @@ def test_what_users_serve_themselves_is_behind_the_front_too(chosen: Workspace) 
 
 def test_the_certificate_does_not_go_while_the_front_needs_it(chosen: Workspace) -> None:
     chosen.set(tls_state="absent")
-    assert "nginx_proxy serves with its certificate" in chosen.require(1, "provision")
+    assert "nginx_proxy serves with its certificate" in chosen.require(5, "provision")
     assert chosen.host.execute("nginx -t 2>&1 && echo fine").endswith("fine\n")
 
     chosen.set(tls_state="absent", nginx_proxy_state="absent", jupyter_state="absent")
