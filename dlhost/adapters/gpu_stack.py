@@ -99,7 +99,9 @@ def advise(gpu: Mapping[str, Any], roles: Mapping[str, Mapping[str, Any]]) -> Ad
             driver["source"] = repository["source"]
         planned = _plan("nvidia_driver", driver, gpu, table)
         warnings += planned["warnings"]
-        refusals += [planned["refusal"], *_toolkit_refusals(table, cards, roles, branch)]
+        refusals.append(planned["refusal"])
+    if not templates:
+        refusals += _toolkit_refusals(table, cards, roles, branch)
     verdict = table.verdict(
         cards, None if templates else branch, "auto" if templates else driver.get("kernel_module", "auto")
     )

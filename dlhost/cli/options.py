@@ -69,6 +69,9 @@ ExtraVars = Annotated[
         metavar="K=V",
     ),
 ]
+NoReboot = Annotated[
+    bool, typer.Option("--no-reboot", help="Leave every reboot to me, as nvidia_driver_reboot: never does.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
 Verbose = Annotated[int, typer.Option("-v", "--verbose", count=True, help="Tell more in the log; repeat for more.")]
 

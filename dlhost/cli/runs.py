@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -26,6 +26,7 @@ def provision_command(
     skip: options.Skip = "",
     extra_vars: options.ExtraVars = [],  # noqa: B006  Typer copies it
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Agree to what would be asked.")] = False,
+    no_reboot: options.NoReboot = False,
     json: options.Json = False,
     verbose: options.Verbose = 0,
 ) -> None:
@@ -36,6 +37,8 @@ def provision_command(
 
     chosen = Chosen(inventory, limit, roles, skip, verbose, extra_vars)
     request = chosen.request("provision", content.SITE, check=check)
+    if no_reboot:
+        request = without_reboot(request)
     with outside(options.confirm(yes)) as world:
         result = provision(request, world)
     report = result.finished.report
@@ -131,6 +134,11 @@ class Chosen:
             verbosity=self.verbose,
             arguments=recorded_arguments(self.extra_vars),
         )
+
+
+def without_reboot(request: Request) -> Request:
+    """The same, with every reboot left to the user."""
+    return replace(request, extra_vars={**request.extra_vars, "nvidia_driver_reboot": "never"})
 
 
 @contextmanager

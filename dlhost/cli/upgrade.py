@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dlhost.cli import options
-from dlhost.cli.runs import outside
+from dlhost.cli.runs import outside, without_reboot
 
 if TYPE_CHECKING:
     from dlhost.operations.provision import Provisioned
@@ -32,6 +32,7 @@ def driver_command(
     ],
     limit: options.Limit = "",
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Agree to what would be asked.")] = False,
+    no_reboot: options.NoReboot = False,
     json: options.Json = False,
 ) -> None:
     """Replace the NVIDIA driver by another branch, or the newest release of its own, host by host.
@@ -46,7 +47,7 @@ def driver_command(
 
     def apply(request: Request) -> Provisioned:
         with outside(options.confirm(yes)) as world:
-            return provision(request, world)
+            return provision(without_reboot(request) if no_reboot else request, world)
 
     def prove(request: Request) -> Judged:
         with outside(None) as world:

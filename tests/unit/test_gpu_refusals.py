@@ -43,6 +43,12 @@ def test_only_hosts_and_roles_that_are_meant_are_judged(gpus: World, rig: Path) 
     assert len(gpus.runs) == 1
 
 
+def test_every_reboot_can_be_left_to_the_user(gpus: World) -> None:
+    gpus("provision", *RIG, "--no-reboot", "-e", "nvidia_driver_branch=595")
+
+    assert gpus.runs[0].extra_vars == {"nvidia_driver_branch": 595, "nvidia_driver_reboot": "never"}
+
+
 @pytest.mark.parametrize("command", [("provision", "--roles", "system"), ("drift",), ("verify",)], ids="_".join)
 def test_who_changes_no_driver_is_not_asked_for_one(gpus: World, command: tuple[str, ...]) -> None:
     gpus.gpus["alpha"] = ("No.",)
