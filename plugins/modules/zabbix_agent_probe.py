@@ -214,7 +214,8 @@ def compare(agent) -> dict[str, object]:
         reported = _document(agent("dlhost.gpu"))
         cards = reported.get("gpus", [])
         if before is None and not cards and reported.get("expected") == 0:
-            return {"cards": [], "gpu_skip": "the host has no NVIDIA GPU", "gpu_problems": []}
+            why = f" ({reported['error']})" if reported["error"] else ""
+            return {"cards": [], "gpu_skip": f"the host has no NVIDIA GPU{why}", "gpu_problems": []}
         if trouble := reported.get("error", "the agent says nothing of the GPUs"):
             problems = [trouble]
             break

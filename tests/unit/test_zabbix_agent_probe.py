@@ -115,7 +115,11 @@ def test_a_host_without_a_card_is_not_compared(probe: ModuleType, monkeypatch: p
 
     said = probe.compare(agent(gpus(expected=0, error="nvidia-smi is not installed")))
 
-    assert said == {"cards": [], "gpu_skip": "the host has no NVIDIA GPU", "gpu_problems": []}
+    assert said == {
+        "cards": [],
+        "gpu_skip": "the host has no NVIDIA GPU (nvidia-smi is not installed)",
+        "gpu_problems": [],
+    }
 
 
 def test_cards_without_a_driver_are_a_problem(probe: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
