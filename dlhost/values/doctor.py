@@ -239,8 +239,9 @@ def of_gpus(look: Look, advice: Advice, inventory: str, *, wanted: bool) -> Iter
     gpu = look.gpu
     if not gpu["gpus"]:
         if wanted:
+            seen = "no NVIDIA card is on the PCI bus; without nvidia_driver_allow_no_gpu the GPU roles do nothing"
             todo = "seat the card, or take the host out of group gpu"
-            yield Finding("gpu", Verdict.WARN, "no NVIDIA card is on the PCI bus, so the GPU roles do nothing", todo)
+            yield Finding("gpu", Verdict.WARN, seen, todo)
         else:
             yield Finding("gpu", Verdict.SKIP, "no NVIDIA card, and none is expected")
         return
