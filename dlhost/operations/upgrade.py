@@ -18,7 +18,7 @@ from dlhost.operations.provision import Provisioned, left_to_do
 from dlhost.operations.run import Judged, Request
 from dlhost.values.checks import CheckResult
 from dlhost.values.inventory import Host, Inventory
-from dlhost.values.run import RoleStatus, RunReport
+from dlhost.values.run import RunReport
 from dlhost.values.upgrade import HostUpgrade, Outcome, Upgrade, question
 
 BRANCH = "nvidia_driver_branch"
@@ -109,9 +109,6 @@ def _plan(name: str, branch: str, due: Sequence[tuple[Host, str]], outside: Outs
     if planned.exit_code not in {ExitCode.DONE, ExitCode.USER_MUST_ACT}:
         raise RefusedError(f"Nothing was changed: {'; '.join(_reasons(planned.finished.report))}")
     plans = [(host.name, before, branch_of(before) == branch) for host, before in due]
-    roles = [role for host in planned.finished.report.hosts for role in host.roles]
-    if all(stays for _, _, stays in plans) and all(role.status is RoleStatus.IN_SYNC for role in roles):
-        return  # Nothing is to be agreed to; the checks are still made.
     asked = question(branch, plans)
     if outside.confirm is None:
         raise RefusedError(f"{asked}\nNobody is here to agree to this; say --yes if you do.")

@@ -59,7 +59,7 @@ def question(branch: str, before: Sequence[tuple[str, str, bool]]) -> str:
     `before` are hosts with their present releases, and whether those are of the branch already.
     """
     changes = [
-        f"{host}: driver {present} goes to the newest release of {branch}"
+        f"{host}: driver {present} goes to the newest release of {branch}, where apt finds a newer one"
         if stays
         else f"{host}: driver {present} is replaced by {branch}"
         for host, present, stays in before
