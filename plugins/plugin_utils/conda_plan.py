@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,7 @@ def plan(settings: Settings, inventory: str, build: bool = False) -> dict[str, A
     """
     try:
         wanted = _wanted(settings) if settings.state == "present" else []
+        _require_locks(wanted, Path(settings.locks), inventory)
         locked = [_locked(environment, Path(settings.locks), inventory, build) for environment in wanted]
     except CondaLockError as error:
         return {"refusal": str(error), "look": [], "build": [], "kernels": [], "computing": []}
@@ -62,6 +64,22 @@ def _wanted(settings: Settings) -> list[Environment]:
     return [*found, Environment(conda_lock.BASE, kernel=False, state="absent")]
 
 
+def _require_locks(wanted: Sequence[Environment], locks: Path, inventory: str) -> None:
+    """See that each environment was locked once.
+
+    Raises:
+        CondaLockError: All that were not are named at once, with the command for them.
+    """
+    present = [each.name for each in wanted if each.state == "present"]
+    lacking = [name for name in present if not (locks / conda_lock.file_name(name)).exists()]
+    if not lacking:
+        return
+    # Without a name, all are locked; what has a lock keeps its versions.
+    command = f"dlhost env lock -i {inventory}{f' {lacking[0]}' if len(lacking) == 1 else ''}"
+    has = "Environment {} has no lock" if len(lacking) == 1 else "Environments {} have no lock"
+    raise CondaLockError(f"{has.format(', '.join(lacking))} yet; make it with `{command}`.")
+
+
 def _locked(environment: Environment, locks: Path, inventory: str, build: bool) -> dict[str, Any]:
     """An environment as module conda_environments takes it."""
     said = {"name": environment.name, "optional": environment.optional, "state": environment.state}
@@ -86,10 +104,10 @@ def _locked(environment: Environment, locks: Path, inventory: str, build: bool) 
 def _read(environment: Environment, path: Path, command: str) -> Lock:
     try:
         text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise CondaLockError(f"Environment {environment.name} has no lock yet; make it with `{command}`.") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise CondaLockError(f"{path} cannot be read: {error}.") from None
+    except UnicodeDecodeError:
+        raise CondaLockError(f"{path} is no text; make it anew with `{command}`.") from None
+    except OSError as error:
+        raise CondaLockError(f"{path} cannot be read: {error.strerror}.") from None
     lock = conda_lock.parse(text, str(path))
     if lock.environment != environment.name:
         raise CondaLockError(

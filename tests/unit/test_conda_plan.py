@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from pathlib import Path
 from typing import Any
 
@@ -137,6 +138,23 @@ def test_what_does_not_fit_is_refused_with_the_way_out(
     found = plan(tmp_path, declared)
     assert found["refusal"] == said
     assert found["build"] == []
+
+
+def test_all_that_were_never_locked_are_named_at_once(tmp_path: Path) -> None:
+    write(tmp_path, WORK)
+    found = plan(tmp_path, WORK, {"name": "one"}, {"name": "two"}, base=True)
+    assert re.match(
+        r"Environments [a-z, ]*one, two[a-z, ]* have no lock yet; make it with `dlhost env lock -i rig`\.$",
+        found["refusal"],
+    )
+    assert "base" in found["refusal"]
+    assert "work" not in found["refusal"]
+
+
+def test_a_lock_that_is_no_text_is_named(tmp_path: Path) -> None:
+    path = tmp_path / plugin("plugin_utils.conda_lock").file_name("work")
+    path.write_bytes(b"\xc4\xff")
+    assert plan(tmp_path, WORK)["refusal"] == f"{path} is no text; make it anew with `dlhost env lock -i rig work`."
 
 
 def test_the_lock_of_another_environment_is_refused(tmp_path: Path) -> None:
