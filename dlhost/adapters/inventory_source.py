@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
@@ -17,6 +18,7 @@ from dlhost.adapters import vault
 from dlhost.adapters.ansible_env import isolate_this_process
 from dlhost.adapters.xdg import config_directory
 from dlhost.errors import InventoryError, UsageError
+from dlhost.values import monitoring as monitored
 from dlhost.values.inventory import Connection, Host, Inventory, Location, Setting
 from dlhost.values.redaction import texts_in
 from dlhost.values.schema import did_you_mean
@@ -133,6 +135,7 @@ def _decrypter(password: vault.VaultPassword | None) -> Decrypt:
 def _hosts(
     location: Location, password: vault.VaultPassword | None, limit: tuple[str, ...], extra_vars: Mapping[str, Any]
 ) -> tuple[Host, ...]:
+    from ansible.errors import AnsibleError
     from ansible.inventory.manager import InventoryManager
     from ansible.parsing.dataloader import DataLoader
     from ansible.template import Templar
@@ -158,7 +161,15 @@ def _hosts(
         template = Templar(loader=loader, variables=merged).template
         # Ansible tags its texts with their origin; the values leave that behind.
         groups = tuple(str(group.name) for group in host.get_groups())
-        return Host(str(host.name), groups, _connection(host.name, merged, template), merged)
+        for name in monitored.SETTINGS:
+            if "{{" in str(merged.get(name, "")):
+                with suppress(AnsibleError):  # It may stand on what only a run knows.
+                    merged[name] = str(template(merged[name]))
+        try:
+            return Host(str(host.name), groups, _connection(host.name, merged, template), merged)
+        except AnsibleError as error:
+            why = " ".join(str(error).split()).rstrip(".")
+            raise InventoryError(f"Host {host.name}: a variable of its connection cannot be read: {why}.") from None
 
     return tuple(host_value(host) for host in chosen)
 

@@ -73,9 +73,12 @@ def _reason(code: str, said: list[str]) -> str:
 
 
 def derived_key(host: Host) -> str:
-    """The pre-shared key of a host that has none of its own, as role zabbix_agent derives it; else empty."""
-    secret = host.variables.get("zabbix_agent_psk_secret")
-    key: str = plugin_filter("zabbix_psk").zabbix_psk(str(secret or ""), host.name)
+    """The pre-shared key of a host that has none of its own, as role zabbix_agent derives it.
+
+    Empty where there is no secret, or only a run knows it.
+    """
+    secret = str(host.variables.get("zabbix_agent_psk_secret") or "")
+    key: str = plugin_filter("zabbix_psk").zabbix_psk("" if "{{" in secret else secret, host.name)
     return key
 
 

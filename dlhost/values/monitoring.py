@@ -16,6 +16,8 @@ SCHEMA_VERSION = 1
 GROUP = "monitored"
 SERVER_GROUP = "monitoring_server"
 FRONT_GROUP = "web"
+# What the wrapper reads of a host's settings, in which a variable may stand for the text.
+SETTINGS = ("zabbix_agent_hostname", "zabbix_agent_psk", "zabbix_agent_psk_identity", "zabbix_agent_psk_secret")
 # The items that take it, by the operation that it is the result of.
 ITEMS: Mapping[str, str] = MappingProxyType({"drift": "dlhost.drift", "verify": "dlhost.verify"})
 # Of a host that was lost there is nothing to tell, and no way to tell it.

@@ -263,6 +263,15 @@ def test_what_is_no_value_or_no_yaml_is_named_with_the_fix(
     assert world.runs == []
 
 
+def test_a_connection_that_stands_on_nothing_is_named(world: World, rig: Path) -> None:
+    write(rig / "host_vars" / "alpha.yml", "ansible_host: '{{ nope }}'\n")
+
+    result = world("provision", "-i", "rig")
+
+    assert result.exit_code == ExitCode.USAGE
+    assert re.search(r"Host alpha: a variable of its connection cannot be read: .*nope", result.stderr)
+
+
 def test_a_file_that_is_not_there_is_named(world: World, rig: Path) -> None:
     variables = rig / "group_vars" / "all" / "conda.yml"
     variables.parent.mkdir(parents=True, exist_ok=True)

@@ -165,6 +165,19 @@ def test_ones_own_server_is_told_names_and_only_on_demand_keys(monitored: World)
     assert f"  PSK           {KEY}" in with_keys
 
 
+def test_a_secret_may_stand_under_another_name(monitored: World, rig: Path) -> None:
+    variables = "zabbix_agent_psk_secret: '{{ ours }}', ours: inventory-secret"
+    hosts = f"{{alpha: {{{variables}, zabbix_agent_hostname: '{{{{ x }}}}-lab', x: a}}}}"
+    write(rig / "hosts.yml", f"all: {{hosts: {hosts}, children: {{monitored: {{hosts: {{alpha: }}}}}}}}\n")
+
+    shown = monitored("connect", "zabbix", "-i", "rig", "--psk").stdout
+
+    assert f"  PSK           {KEY}" in shown
+    assert "host name       a-lab\n" in shown
+    write(rig / "host_vars" / "alpha.yml", "zabbix_agent_psk_secret: '{{ only_a_run_knows }}'\n")
+    assert monitored("connect", "zabbix", "-i", "rig").exit_code == 2
+
+
 def test_a_key_of_ones_own_counts_and_none_is_an_error(monitored: World, rig: Path) -> None:
     write(rig / "host_vars" / "alpha.yml", f"zabbix_agent_psk: {'ab' * 16}\nzabbix_agent_hostname: other\n")
     assert "host name       other\n" in (shown := monitored("connect", "zabbix", "-i", "rig", "--psk").stdout)
