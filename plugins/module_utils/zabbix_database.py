@@ -11,6 +11,7 @@ import json
 import pwd
 import re
 import secrets
+import shutil
 import string
 from pathlib import Path
 
@@ -27,11 +28,12 @@ BCRYPT = "$2y$10$"
 BCRYPT_LETTERS = f"./{string.ascii_letters}{string.digits}"
 BCRYPT_LAST_LETTERS = ".Oeu"  # The last of 22 letters holds the last 2 of 128 bits.
 
-# A database whose table dbversion has this comment is ours, and one without anything is one that nobody has filled yet.
+# A database whose table dbversion has this comment is ours, and one without anything in any schema is one that nobody has
+# filled yet.
 LOOK = """
 SELECT count(*) AS relations,
   coalesce(obj_description(to_regclass('public.dbversion'), 'pg_class') = :'mark', false) AS ours
-  FROM pg_catalog.pg_class WHERE relnamespace = to_regnamespace('public') \\gset
+  FROM pg_catalog.pg_class WHERE relnamespace::regnamespace::text !~ '^(pg_|information_schema$)' \\gset
 \\if :ours
 SELECT json_build_object(
   'kind', 'ours',
@@ -102,6 +104,9 @@ def look(wish: Wish) -> Found:
     Raises:
         RefusedError: PostgreSQL runs and does not let Zabbix in.
     """
+    # Accounts are older than that: every agent of Zabbix brings its own.
+    if not shutil.which("psql"):
+        return Found("absent")
     question = variable("mark", wish.mark) + variable("columns", ", ".join(wish.settings)) + LOOK
     said = ""
     if has_account(OWNER):

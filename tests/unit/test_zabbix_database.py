@@ -46,6 +46,7 @@ def psql(database: Any, monkeypatch: pytest.MonkeyPatch) -> Psql:
     double = Psql()
     monkeypatch.setattr(database, "run", double.run)
     monkeypatch.setattr(database, "has_account", lambda _name: True)
+    monkeypatch.setattr(database.shutil, "which", lambda name: f"/usr/bin/{name}")
     return double
 
 
@@ -83,6 +84,14 @@ def test_without_any_postgresql_there_is_none(
     assert psql.scripts == []
 
 
+def test_a_host_with_an_agent_and_no_postgresql_has_no_database(
+    database: Any, psql: Psql, wish: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    psql.answers["zabbix"] = (127, "", "setpriv: failed to execute psql: No such file or directory")
+    monkeypatch.setattr(database.shutil, "which", lambda _name: None)
+    assert database.look(wish).kind == "absent"
+
+
 def test_a_postgresql_that_is_down_is_told_from_one_without_the_database(database: Any, psql: Psql, wish: Any) -> None:
     no_server = 'psql: error: connection to server on socket "x" failed: No such file or directory\n\tIs it running?'
     psql.answers = dict.fromkeys(("zabbix", "postgres"), (2, "", no_server))
@@ -104,6 +113,7 @@ def test_a_database_without_its_account_is_asked_by_the_administrator(
     database: Any, wish: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(database, "has_account", lambda name: name == "postgres")
+    monkeypatch.setattr(database.shutil, "which", lambda name: f"/usr/bin/{name}")
     answers = iter([(0, "zabbix\n", ""), answer(kind="empty")])
     monkeypatch.setattr(database, "run", lambda *words, **_more: subprocess.CompletedProcess(words, *next(answers)))
     assert database.look(wish).kind == "empty"
