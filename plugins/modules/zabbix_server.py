@@ -9,8 +9,8 @@ module: zabbix_server
 short_description: Run a Zabbix server whose database nobody enters without the inventory's password
 description:
   - Compares the role's files, the units and what the database says about access and age of values with what is wanted.
-    A database of somebody else, a release without a supported Zabbix, or a port that another program holds is refused
-    by name before any change.
+    A database or settings of somebody else, a release without a supported Zabbix, or a port that another program holds
+    is refused by name before any change.
   - The database is filled in one transaction, in which its user Admin gets the password and what guests could do is
     shut. An import that is cut leaves an empty database, which the next run fills.
   - A password that somebody has set in the frontend is replaced by the wanted one, which ends all sessions of Admin.
@@ -162,6 +162,7 @@ due:
 import dataclasses
 import os
 import platform
+import re
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
@@ -192,6 +193,12 @@ FOREIGN = (
     "monitoring_server, or save that database with pg_dump --format=custom and drop it; dlhost-zabbix-restore brings "
     f"it back when the role is there. Do that {AGAIN}"
 )
+CONFIGURATION = Path("/etc/zabbix")
+# What the setup of a frontend leaves, of the distribution's and of Zabbix' own packages, and of no package itself.
+FRONTENDS = ("zabbix.conf.php", "web/zabbix.conf.php")
+SERVERS = ("zabbix_server.conf", "zabbix_server.conf.d/*.conf")
+# A server that is told more than what the packages say has another database than the host's own zabbix.
+ELSEWHERE = re.compile(r"^ *(?:DBHost *= *(?!localhost *$)|DBName *= *(?!zabbix *$)|DBPassword *= *)\S", re.MULTILINE)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -306,6 +313,8 @@ def make_plan(request: dict) -> Plan:
         return Plan(release, [], owned, units, going, [], database, dropping.get(database.kind, []))
     if database.kind == "foreign":
         raise RefusedError(FOREIGN)
+    if database.kind != "ours":
+        refuse_settings_of_others(request["role"])
     refuse_taken_port(units[SERVER])
     rewritten = {file.path for file in owned.write if owned_files.find(file.path).content != file.content}
     surplus = [name for name in units if name not in wanted and (units[name].active or units[name].enabled)]
@@ -361,6 +370,19 @@ def ours(role: str) -> set[str]:
     written = {Path(path).name for path in owned if Path(path).parent == UNIT_DIRECTORY}
     timed = {f"{Path(name).stem}.service" for name in written if name.endswith(".timer")}
     return written - timed | ({SERVER} if written else set())
+
+
+def refuse_settings_of_others(role: str) -> None:
+    """Raises RefusedError where somebody has set up a Zabbix whose database is another."""
+    written = {Path(path) for path in owned_files.read_manifest().get(role, owned_files.NOTHING)["files"]}
+    found = [path for name in FRONTENDS if (path := CONFIGURATION / name).exists()]
+    for path in (path for pattern in SERVERS for path in CONFIGURATION.glob(pattern)):
+        found += [path] if ELSEWHERE.search(path.read_text(errors="replace")) else []
+    if found and written.isdisjoint(CONFIGURATION / name for name in FRONTENDS):
+        raise RefusedError(
+            f"{found[0]} is of a Zabbix that dlhost did not set up, and it is left alone. Take this host out of group "
+            f"monitoring_server, or move that file away if nobody needs it any more. Do that {AGAIN}"
+        )
 
 
 def refuse_taken_port(server: Unit) -> None:

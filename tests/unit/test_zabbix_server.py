@@ -49,6 +49,7 @@ class Host(SystemdDouble):
         monkeypatch.setattr(owned, "missing_packages", lambda _names: self.missing)
         for name, function in {
             "UNIT_DIRECTORY": path,
+            "CONFIGURATION": path / "zabbix",
             "LOCAL_TIME": Path("/usr/share/zoneinfo/Europe/Vienna"),
             "platform": SimpleNamespace(freedesktop_os_release=lambda: self.os),
             "find_units": self.find_units,
@@ -91,7 +92,7 @@ class Host(SystemdDouble):
         names = [FRONTEND, *([TIMER, TIMER.replace("timer", "service")] if self.backups else [])]
         files = [
             {"path": str(self.path / name), "content": "@php@ @keywords@ @time_zone@"}
-            for name in ["dlhost.conf", *names]
+            for name in ["dlhost.conf", "zabbix/zabbix.conf.php", *names]
         ]
         owned = {"mode": "0644", "owner": ME, "group": MY_GROUP, "validate": None, "sensitive": False}
         release: dict[str, Any] = {"os": "debian 12", "version": "6.0", "php": "8.2", "keywords": "A=1"}
@@ -221,6 +222,37 @@ def test_what_cannot_be_is_refused_before_anything_is_changed(host: Host) -> Non
     assert "Port 10051, where agents send to, is held by nc, process 7 of ada" in host.refusal()
     host.os = {"ID": "ubuntu", "VERSION_ID": "24.04", "PRETTY_NAME": "Ubuntu 24.04 LTS"}
     assert "6.0 on Debian 12. This host has Ubuntu 24.04 LTS" in host.refusal()
+
+
+PACKAGED = "# DBHost=localhost\nDBHost=localhost\nDBName=zabbix\n# DBPassword=\nDBUser=zabbix\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("zabbix.conf.php", "<?php $DB['SERVER'] = 'db.example';"),
+        ("web/zabbix.conf.php", "<?php"),
+        ("zabbix_server.conf", PACKAGED + "DBHost=db.example\n"),
+        ("zabbix_server.conf", PACKAGED + " DBName = zbx\n"),
+        ("zabbix_server.conf.d/mine.conf", "DBPassword=secret\n"),
+    ],
+)
+def test_settings_of_somebody_elses_zabbix_are_no_reason_to_take_it_over(host: Host, name: str, text: str) -> None:
+    for path, content in {"zabbix_server.conf": PACKAGED, name: text}.items():
+        (host.path / "zabbix" / path).parent.mkdir(parents=True, exist_ok=True)
+        (host.path / "zabbix" / path).write_text(content)
+    assert f"{host.path}/zabbix/{name} is of a Zabbix that dlhost did not set up" in host.refusal()
+    # With our database it was ours before, whatever became of the record.
+    host.kind, host.password = "ours", "horse/battery"
+    assert host.apply(check=True)["database_problems"] == []
+
+
+def test_settings_of_ours_and_of_packages_are_nobody_elses(running: Host) -> None:
+    (running.path / "zabbix/zabbix_server.conf").write_text(PACKAGED)
+    running.kind = "absent"
+    assert running.apply(check=True)["database_problems"] == ["there is no database"]
+    running.apply(state="absent")
+    assert running.apply(check=True)["database_problems"] == ["there is no database"]
 
 
 def test_an_admin_who_is_gone_is_not_guessed(running: Host) -> None:
