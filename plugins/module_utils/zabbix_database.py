@@ -28,7 +28,7 @@ BCRYPT = "$2y$10$"
 BCRYPT_LETTERS = f"./{string.ascii_letters}{string.digits}"
 BCRYPT_LAST_LETTERS = ".Oeu"  # The last of 22 letters holds the last 2 of 128 bits.
 
-# A database whose table dbversion has this comment is ours, and one without anything in any schema nobody has filled yet.
+# A database whose table dbversion has this comment is ours, and one without anything in any schema is empty.
 LOOK = """
 SELECT count(*) AS relations,
   coalesce(obj_description(to_regclass('public.dbversion'), 'pg_class') = :'mark', false) AS ours

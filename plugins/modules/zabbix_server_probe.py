@@ -64,6 +64,7 @@ from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.dlhost.host.plugins.module_utils import zabbix_database
+from ansible_collections.dlhost.host.plugins.module_utils.commands import run
 from ansible_collections.dlhost.host.plugins.module_utils.zabbix_frontend import (
     SilentError,
     active_checks,
@@ -81,7 +82,8 @@ HOSTS = """
 SELECT host FROM hosts JOIN hosts_groups USING (hostid) JOIN hstgrp USING (groupid)
   WHERE hstgrp.name = :'group' AND status = 0 ORDER BY host;
 """
-TIMER_STAMP = Path("/var/lib/systemd/timers/stamp-dlhost-zabbix-backup.timer")
+BACKUP, TIMER = "dlhost-zabbix-backup.service", Path("/etc/systemd/system/dlhost-zabbix-backup.timer")
+WHY = "journalctl -u dlhost-zabbix-backup tells why"
 # A night, the timer's own delay, and what the backup takes.
 DAY_S = 26 * 3600
 
@@ -170,13 +172,17 @@ def look_at_backups(directory: str) -> Looks:
     """Whether there is one of the last night."""
     if not directory:
         return {}, {"backup": "zabbix_server_backups is 0"}
+    ended = run("systemctl", "show", "--property=Result", "--value", BACKUP).stdout.strip()
+    if ended != "success":
+        return {"backup": f"the last one failed ({ended}); {WHY}"}, {}
     ages = [time.time() - path.stat().st_mtime for path in Path(directory).glob("zabbix-*.dump")]
     if ages and min(ages) < DAY_S:
         return {}, {}
-    if not TIMER_STAMP.exists() or (not ages and time.time() - TIMER_STAMP.stat().st_mtime < DAY_S):
+    # A boot forgets how a unit ended, and every try renews the timer's stamp; its file is as old as the wish.
+    if not TIMER.exists() or time.time() - TIMER.stat().st_mtime < DAY_S:
         return {}, {"backup": "no night has passed yet"}
     newest = f"the newest is {min(ages) / 3600:.0f} hours old" if ages else "there is none"
-    return {"backup": f"{newest}; journalctl -u dlhost-zabbix-backup tells why"}, {}
+    return {"backup": f"{newest}; {WHY}"}, {}
 
 
 if __name__ == "__main__":
