@@ -6,6 +6,7 @@ One after the other, proved, and back to the old branch where the new one does n
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 from dlhost.adapters import content, gpu_stack, inventory_source, openssh
 from dlhost.adapters.gpu_stack import branch_of
 from dlhost.adapters.xdg import private_place
-from dlhost.errors import ExitCode, RefusedError, UsageError
+from dlhost.errors import ExitCode, RefusedError, UnreachableError, UsageError
 from dlhost.operations.provision import Provisioned, left_to_do
 from dlhost.operations.run import Judged, Request
 from dlhost.values.checks import CheckResult
@@ -137,7 +138,10 @@ def _upgrade(name: str, branch: str, host: Host, before: str, outside: Outside) 
         # Until then nothing can be proved.
         return ended(Outcome.WAITS, branch, left_to_do(applied.finished.report), code)
     if code is ExitCode.DONE:
-        [(_, after)] = _releases([host], outside)
+        try:
+            [(_, after)] = _releases([host], outside)
+        except UnreachableError as error:  # What was done before is still told.
+            return ended(Outcome.FAILED, branch, (str(error),), ExitCode.UNREACHABLE)
         outcome = Outcome.NEWEST if after == before else Outcome.UPGRADED
         result = _proved(ended(outcome, after, (), code), branch, name, outside)
         if result.outcome is outcome or result.exit_code is ExitCode.INTERRUPTED:
@@ -151,8 +155,10 @@ def _upgrade(name: str, branch: str, host: Host, before: str, outside: Outside) 
     if back.exit_code is ExitCode.USER_MUST_ACT:
         return replace(brought_back, reasons=(*reasons, *left_to_do(back.finished.report)))
     if back.exit_code is ExitCode.DONE:
-        [(_, after)] = _releases([host], outside)
-        proved = _proved(replace(brought_back, after=after), old, name, outside)
+        with suppress(UnreachableError):  # Its checks tell.
+            [(_, after)] = _releases([host], outside)
+            brought_back = replace(brought_back, after=after)
+        proved = _proved(brought_back, old, name, outside)
         if proved.outcome is Outcome.BROUGHT_BACK:
             return proved
         return replace(proved, reasons=(*reasons, f"with branch {old} again", *proved.reasons))

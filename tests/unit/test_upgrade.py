@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from dlhost.errors import ExitCode, RefusedError, UsageError
+from dlhost.errors import ExitCode, RefusedError, UnreachableError, UsageError
 from dlhost.operations.provision import Provisioned
 from dlhost.operations.run import Finished, Judged, Request
 from dlhost.operations.upgrade import Outside, upgrade_driver
@@ -61,6 +61,7 @@ class Hosts:
     requests: list[Request] = field(default_factory=list)
     questions: list[str] = field(default_factory=list)
     in_sync: bool = False
+    lost: set[str] = field(default_factory=set)
     shown: int = 0
 
     def upgrade(self, branch: str = "590", limit: tuple[str, ...] = ()) -> tuple[list[tuple[str, str, str]], ExitCode]:
@@ -80,6 +81,8 @@ class Hosts:
         )
 
     def release(self, host: str) -> str:
+        if f"provision {host} 590" in self.runs and host in self.lost:
+            raise UnreachableError(f"{host} cannot be reached.")
         return f"{self.present[host]}.{0 if host in self.outdated else 1}" if host in self.present else ""
 
     def confirm(self, question: str) -> bool:
@@ -198,6 +201,15 @@ def test_a_lost_host_is_not_brought_back() -> None:
     hosts = Hosts({"provision alpha 590": ExitCode.UNREACHABLE})
     assert hosts.upgrade(limit=("alpha",)) == ([("alpha", Outcome.FAILED, "590")], ExitCode.UNREACHABLE)
     assert hosts.runs[-1] == "provision alpha 590"
+
+
+def test_a_host_that_is_lost_after_its_run_hides_nothing_of_the_others() -> None:
+    hosts = Hosts(lost={"beta"})
+    assert hosts.upgrade() == (
+        [("alpha", Outcome.UPGRADED, "590.1"), ("beta", Outcome.FAILED, "590")],
+        ExitCode.UNREACHABLE,
+    )
+    assert hosts.reasons == ["beta cannot be reached."]
 
 
 def test_what_was_done_is_told_though_another_host_is_refused() -> None:
