@@ -5,11 +5,12 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from dlhost.adapters.xdg import state_directory, writing_state
 from dlhost.errors import RefusedError, UsageError
@@ -28,7 +29,7 @@ def locked(record: RunRecord) -> Iterator[None]:
     with path.open("a+", encoding="utf-8") as stream:
         path.chmod(0o600)
         try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _hold(stream)
         except BlockingIOError:
             stream.seek(0)
             raise RefusedError(
@@ -40,6 +41,16 @@ def locked(record: RunRecord) -> Iterator[None]:
         stream.write(f"`dlhost {record.operation}` of {record.user} (process {os.getpid()}) since {since}")
         stream.flush()
         yield
+
+
+def _hold(stream: IO[str]) -> None:
+    """Raises BlockingIOError where another run holds it; who only looks whether one does lets go at once."""
+    for _ in range(10):
+        with suppress(BlockingIOError):
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        time.sleep(0.01)
+    fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def save_record(record: RunRecord) -> Path:

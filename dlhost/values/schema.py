@@ -14,70 +14,22 @@ from dlhost.values.redaction import HIDDEN
 # A misspelt prefix is only called one when it is this close to a real variable (difflib's ratio).
 NEARLY_THE_SAME = 0.85
 
-# What inventories set of Ansible's own, and its older names: the variables of its ssh and local connections, of become
-# and of the interpreter (ansible-doc -t connection ssh, -t become sudo; read 2026-11).
-ANSIBLES = frozenset(
-    f"ansible_{name}"
-    for name in (
-        "become",
-        "become_exe",
-        "become_flags",
-        "become_method",
-        "become_pass",
-        "become_password",
-        "become_user",
-        "check_mode",
-        "connection",
-        "control_path",
-        "control_path_dir",
-        "host",
-        "host_key_checking",
-        "password",
-        "pipelining",
-        "port",
-        "private_key",
-        "private_key_file",
-        "private_key_passphrase",
-        "python_interpreter",
-        "remote_tmp",
-        "scp_executable",
-        "scp_extra_args",
-        "sftp_batch_mode",
-        "sftp_executable",
-        "sftp_extra_args",
-        "shell_executable",
-        "shell_type",
-        "ssh_args",
-        "ssh_common_args",
-        "ssh_executable",
-        "ssh_extra_args",
-        "ssh_host",
-        "ssh_host_key_checking",
-        "ssh_pass",
-        "ssh_password",
-        "ssh_password_mechanism",
-        "ssh_pipelining",
-        "ssh_pkcs11_provider",
-        "ssh_port",
-        "ssh_private_key",
-        "ssh_private_key_file",
-        "ssh_private_key_passphrase",
-        "ssh_retries",
-        "ssh_timeout",
-        "ssh_transfer_method",
-        "ssh_use_tty",
-        "ssh_user",
-        "ssh_verbosity",
-        "sshpass_prompt",
-        "sudo_chdir",
-        "sudo_exe",
-        "sudo_flags",
-        "sudo_pass",
-        "sudo_user",
-        "timeout",
-        "user",
-    )
+# What most inventories set of Ansible's own, and what Ansible calls almost the same (of the 334 names that ansible-doc
+# lists for connections, become and shells, 2.19).
+ANSIBLES = (
+    "ansible_become",
+    "ansible_become_password",
+    "ansible_connection",
+    "ansible_host",
+    "ansible_password",
+    "ansible_port",
+    "ansible_python_interpreter",
+    "ansible_ssh_common_args",
+    "ansible_ssh_private_key_file",
+    "ansible_user",
 )
+ALMOST_ANSIBLES = {"ansible_become_pass", "ansible_private_key_file", "ansible_ssh_private_key"}
+ALMOST = 0.9
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,14 +143,14 @@ def unknown(name: str, schemas: Iterable[RoleSchema]) -> str | None:
     """
     schemas = list(schemas)
     known = [option for schema in schemas for option in schema.options]
-    if name in known or name in ANSIBLES:
+    if name in known or name in ALMOST_ANSIBLES:
         return None
     role = max((schema.role for schema in schemas if name.startswith(f"{schema.role}_")), key=len, default=None)
     if role is not None:
         ours = [other for other in known if other.startswith(f"{role}_")]
         return f"role {role} has no variable {name}{did_you_mean(name, ours) or f'; `dlhost roles {role}` lists them'}"
     if name.startswith("ansible_"):
-        meant = did_you_mean(name, ANSIBLES, cutoff=NEARLY_THE_SAME)
+        meant = "" if name in ANSIBLES else did_you_mean(name, ANSIBLES, cutoff=ALMOST)
         return f"Ansible has no variable {name}{meant}" if meant else None
     meant = did_you_mean(name, known, cutoff=NEARLY_THE_SAME)
     return f"no role has a variable {name}{meant}" if meant else None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,7 @@ import pytest
 
 from dlhost.adapters import content
 from dlhost.values.inventory import Connection, Host, Inventory, Location, Setting
-from dlhost.values.schema import missing, misspelt_groups, problems, role_schema
+from dlhost.values.schema import missing, misspelt_groups, problems, role_schema, unknown
 
 
 def said(options: dict[str, Any], value: Any) -> list[str]:
@@ -165,3 +167,24 @@ def test_a_group_that_is_called_almost_like_one_that_brings_roles(groups: tuple[
     told = list(misspelt_groups([Host("rig", groups, Connection())], schemas))
 
     assert [f"{sentence.partition('? ')[0]}? " for sentence in told] == found
+
+
+def test_no_variable_of_ansibles_own_is_called_misspelt() -> None:
+    documents = (
+        subprocess.run(
+            ["ansible-doc", "--json", "--type", "become", "sudo", "su", "runas"],
+            capture_output=True,
+            text=True,
+            check=True,
+        ),
+        subprocess.run(
+            ["ansible-doc", "--json", "--type", "connection", "ssh"], capture_output=True, text=True, check=True
+        ),
+    )
+    plugins = [plugin for done in documents for plugin in json.loads(done.stdout).values()]
+    options = [option for plugin in plugins for option in plugin["doc"]["options"].values()]
+    names = {variable["name"] for option in options for variable in option.get("vars", ())}
+
+    assert len(names) > 40
+    assert [name for name in (*names, "ansible_hostname", "ansible_user_dir") if unknown(name, [])] == []
+    assert unknown("ansible_hots", []) == "Ansible has no variable ansible_hots; did you mean ansible_host?"
