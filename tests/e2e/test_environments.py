@@ -93,7 +93,7 @@ def torch(channel: Host, tmp_path_factory: pytest.TempPathFactory) -> str:
     subprocess.run([*pip, "download", *chosen, f"--dest={wheels}", f"torch=={version}"], check=True)
     (wheel,) = wheels.iterdir()
     assert wheel.name == unquote(found["download_info"]["url"]).rpartition("/")[2]
-    command = ["docker", "cp", "--quiet", str(wheel), f"{channel.name}:/srv/conda_channel/served/wheels/"]
+    command = ["docker", "cp", str(wheel), f"{channel.name}:/srv/conda_channel/served/wheels/"]
     subprocess.run(command, check=True)
     return version
 
