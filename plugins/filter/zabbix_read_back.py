@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Filter: where a Zabbix server has other values of a host's GPUs than the host itself says."""
+"""Filters: where a Zabbix server has other values of a host's GPUs than the host itself says."""
 
 from __future__ import annotations
 
@@ -21,10 +21,14 @@ options:
     type: list
     elements: dict
     required: true
+  newer_than:
+    description: Seconds since the epoch. A value that is not younger is none.
+    type: int
+    required: true
 """
 
 EXAMPLES = r"""
-problems: "{{ read.items | dlhost.host.zabbix_read_back(probe.cards) }}"
+problems: "{{ read['items'] | dlhost.host.zabbix_read_back(probe.cards, probe.time - 120) }}"
 """
 
 RETURN = r"""
@@ -53,25 +57,43 @@ ANYTHING = float("inf")
 TEXTS = ("uuid", "index", "name", "bus_id", "throttle")
 
 
-def zabbix_read_back(items: dict, cards: list) -> list[str]:
+def zabbix_awaited(cards: list) -> list[str]:
+    """Keys of the items that get a value with every look at these cards."""
+    kept = (_key(card, name) for card in cards for name in card if name not in TEXTS and card[name] is not None)
+    return ["dlhost.gpu.count", *kept]
+
+
+def zabbix_read_back(items: dict, cards: list, newer_than: int) -> list[str]:
+    def new(key: str) -> str:
+        item = items.get(key, {})
+        return item.get("value", "") if item.get("time", 0) > newer_than else ""
+
     found = []
-    count = items.get("dlhost.gpu.count", {}).get("value", "")
+    count = new("dlhost.gpu.count")
     if count != str(len(cards)):
-        found.append(f"dlhost.gpu.count is {count or 'without a value'}, and the host has {len(cards)}")
+        found.append(f"dlhost.gpu.count {_is(count)}, and the host has {len(cards)}")
     for card in cards:
         for name, value in card.items():
             if name in TEXTS:
                 continue
-            key = f"dlhost.gpu.{name}[{card['uuid']}]"
-            text = items.get(key, {}).get("value", "")
-            # What a card does not have never comes.
+            key = _key(card, name)
+            text = new(key)
+            # What a card does not have, or has no longer, does not come.
             if value is None and text == "":
                 continue
             if value is None or text == "" or abs(float(text) - value) > TOLERANCES.get(name, ANYTHING):
-                found.append(f"{key} is {text or 'without a value'}, and the host says {value}")
+                found.append(f"{key} {_is(text)}, and the host says {value}")
     return found
+
+
+def _key(card: dict, name: str) -> str:
+    return f"dlhost.gpu.{name}[{card['uuid']}]"
+
+
+def _is(text: str) -> str:
+    return f"is {text}" if text else "has no new value"
 
 
 class FilterModule:
     def filters(self) -> dict[str, object]:
-        return {"zabbix_read_back": zabbix_read_back}
+        return {"zabbix_awaited": zabbix_awaited, "zabbix_read_back": zabbix_read_back}
