@@ -16,6 +16,7 @@ VALUES: dict[str, tuple[dict[str, object], str]] = {
     "hostname-slash": ({"zabbix_agent_hostname": "rig/1"}, "zabbix_agent_hostname is rig/1"),
     "hostname-long": ({"zabbix_agent_hostname": "r" * 129}, "Zabbix takes up to 128"),
     "secret-missing": ({"zabbix_agent_psk_secret": None}, "zabbix_agent_psk_secret is empty. Set it"),
+    "secret-short": ({"zabbix_agent_psk_secret": "nineteen characters"}, "zabbix_agent_psk_secret has 19 characters"),
     "key-short": ({"zabbix_agent_psk": KEY[:30]}, "has 30 characters; a pre-shared key has 32 to 512"),
     "key-odd": ({"zabbix_agent_psk": KEY + "1"}, "has 33 characters; a pre-shared key has 32 to 512"),
     "key-long": ({"zabbix_agent_psk": KEY * 16 + "12"}, "has 514 characters; a pre-shared key has 32 to 512"),
@@ -52,7 +53,7 @@ RULES = {"ansible.builtin.import_role": {"name": "dlhost.host.zabbix_agent", "ta
 @pytest.fixture(scope="module")
 def said(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """What the role said to each value; nothing to a good one."""
-    common = {"zabbix_agent_server": "zabbix.example.org", "zabbix_agent_psk_secret": "correct horse"}
+    common = {"zabbix_agent_server": "zabbix.example.org", "zabbix_agent_psk_secret": "correct horse battery"}
     hosts = {
         # None stands for a variable that is not there.
         name: {key: value for key, value in (common | variables).items() if value is not None}
@@ -66,8 +67,9 @@ def said(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 def test_a_bad_value_is_refused_in_one_sentence(said: dict[str, str], name: str) -> None:
     assert VALUES[name][1] in " ".join(said[name].split())
     # A key that is refused is not shown either.
-    key = VALUES[name][0].get("zabbix_agent_psk")
-    assert not key or str(key) not in said[name]
+    for secret in ("zabbix_agent_psk", "zabbix_agent_psk_secret"):
+        value = VALUES[name][0].get(secret)
+        assert not value or str(value) not in said[name]
 
 
 @pytest.mark.parametrize("name", [name for name, (_variables, words) in VALUES.items() if not words])
