@@ -134,4 +134,6 @@ def test_programs_are_run_and_what_they_read_is_not_served(run: dict[str, dict[s
     text = run["programs"]["text"]
     assert text.count("fastcgi_pass unix:/run/app.sock;") == 2
     assert "location = /app/index.php {\n            limit_req zone=dlhost_login" in text
-    assert "allow 192.0.2.0/24; deny all;\n        client_max_body_size 16m;\n        alias /usr/share/app/;" in text
+    # Roles log in to programs of their host on it.
+    admitted = "allow 127.0.0.1; allow ::1; allow 192.0.2.0/24; deny all;"
+    assert f"{admitted}\n        client_max_body_size 16m;\n        alias /usr/share/app/;" in text
