@@ -24,7 +24,7 @@ options:
     type: str
     required: true
   visible_name:
-    description: What the frontend calls it; empty for the technical name.
+    description: What the frontend calls it. Empty for the technical name, or what somebody calls it there since.
     type: str
     default: ""
   groups:
@@ -183,7 +183,7 @@ def _register(api: ZabbixApi, request: dict[str, Any], check: bool) -> list[str]
             if not check:
                 groups[name] = api.call("hostgroup.create", {"name": name})["groupids"][0]
     wanted = {
-        "name": request["visible_name"] or request["host"],
+        **({"name": request["visible_name"]} if request["visible_name"] else {}),
         "tls_connect": TLS_PSK,
         "tls_accept": TLS_PSK,
         "tls_psk_identity": request["psk_identity"],
@@ -220,7 +220,8 @@ def _update(
     macro = next((macro for macro in found["macros"] if macro["macro"] == FINGERPRINT), None)
     other_key = not macro or macro.get("value") != fingerprint["value"]
     differences = [f"host {host}: pre-shared key is another"] if other_key else []
-    differing = [key for key in ("name", "tls_connect", "tls_accept") if found[key] != str(wanted[key])]
+    compared = [key for key in ("name", "tls_connect", "tls_accept") if key in wanted]
+    differing = [key for key in compared if found[key] != str(wanted[key])]
     differences += [f"host {host}: {key} is {found[key]}" for key in differing]
     # The API takes the kind of encryption, identity and key only together.
     secret = other_key or set(differing) - {"name"}

@@ -67,7 +67,7 @@ class ServerDouble(ZabbixApiDouble):
         self.hosts[made["host"]] = {
             "hostid": "7",
             "host": made["host"],
-            "name": made["name"],
+            "name": made.get("name", made["host"]),
             "tls_connect": str(made["tls_connect"]),
             "tls_accept": str(made["tls_accept"]),
             "hostgroups": made["groups"],
@@ -140,6 +140,16 @@ def test_what_others_gave_the_host_stays(module: Any) -> None:
             {"tag": "site", "value": "attic"},
         ],
     }
+
+
+def test_the_name_that_somebody_gave_the_host_stays_unless_another_is_wanted(module: Any) -> None:
+    server = ServerDouble()
+    converge(module, server)
+    server.hosts["rig"]["name"] = "Rig in the cellar"
+
+    assert not converge(module, server)["changed"]
+    assert converge(module, server, visible_name="Rig")["differences"] == ["host rig: name is Rig in the cellar"]
+    assert server.hosts["rig"]["name"] == "Rig"
 
 
 @pytest.mark.parametrize("other", [{"psk": "cd" * 32}, {"psk_identity": "another"}])
