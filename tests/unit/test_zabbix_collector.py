@@ -248,7 +248,19 @@ def test_who_asks_meanwhile_gets_the_same_answer(collector: ModuleType) -> None:
 def test_a_directory_that_is_not_the_agents_is_said(collector: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(collector, "RUNTIME", collector.RUNTIME / "none")
 
-    assert "none/lock cannot be used: No such file or directory" in collector.gpu_values()["error"]
+    assert "none cannot be used: No such file or directory" in collector.gpu_values()["error"]
+
+
+def test_what_a_call_of_roots_left_is_in_nobodys_way(collector: ModuleType) -> None:
+    """Files that only their owner writes, in a directory that is the agent's; they stop whoever is not root."""
+    play(collector, cards=1)
+    left = [collector.RUNTIME / name for name in ("answer.json", "answer.staged", "running", "running.staged")]
+    for path in left:
+        path.write_text("{}")
+        path.chmod(0o444)
+
+    assert collector.gpu_values()["count"] == 1
+    assert [path.name for path in collector.RUNTIME.iterdir()] == ["answer.json"]
 
 
 def device(collector: ModuleType, name: str, vendor: str, kind: str, driver: str = "nvidia") -> None:

@@ -78,7 +78,7 @@ def ask_once():
     asked = time.time()
     answer = RUNTIME / "answer.json"
     try:
-        with (RUNTIME / "lock").open("w") as lock:
+        with opened(RUNTIME) as lock:
             deadline = time.monotonic() + SMI_LIMIT_S + 2 * KILL_LIMIT_S
             while not is_locked(lock):
                 if time.monotonic() > deadline:
@@ -90,9 +90,7 @@ def ask_once():
                 values = read(*ask())
             except CollectorError as error:
                 values = without(str(error))
-            staged = RUNTIME / "answer.staged"
-            staged.write_text(json.dumps(values))
-            staged.replace(answer)
+            put(answer, json.dumps(values))
             return values
     except OSError as error:
         return without(f"{error.filename} cannot be used: {error.strerror}")
@@ -127,7 +125,7 @@ def ask():
         raise CollectorError("nvidia-smi is not installed") from None
     except OSError as error:
         raise CollectorError(f"nvidia-smi cannot be run: {error.strerror}") from None
-    record.write_text(f"{process.pid} {start_of(process.pid)}")
+    put(record, f"{process.pid} {start_of(process.pid)}")
     try:
         printed, complaint = process.communicate(timeout=SMI_LIMIT_S)
     except subprocess.TimeoutExpired:
@@ -332,9 +330,28 @@ def written(path):
         return 0
 
 
-def is_locked(stream):
+@contextlib.contextmanager
+def opened(directory):
+    """A directory's descriptor: to lock it takes no file, which the first to ask would own."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def put(path, text):
+    """Write a file, in the place of one that may be another's: root asks too, and the directory is the agent's."""
+    staged = path.with_suffix(".staged")
+    staged.unlink(missing_ok=True)
+    staged.write_text(text)
+    staged.chmod(0o644)
+    staged.replace(path)
+
+
+def is_locked(descriptor):
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
         return False
     return True
