@@ -10,8 +10,8 @@ short_description: Keep one host registered with a Zabbix server
 description:
   - Imports the templates where the server's own comparison says that they differ from the file, and makes the host with
     its group, templates, tags and pre-shared key in one call. A second run writes nothing.
-  - Touches only what is dlhost's. A host of this name without the tag C(dlhost) is refused; of one that has it, groups,
-    templates, tags and macros that somebody else added stay. Of the templates in the file everything is as in the
+  - Touches only what is dlhost's. A host of this name without the tag C(dlhost) is refused, and is
+    not removed; of one that has it, groups, templates, tags and macros that somebody else added stay. Of the templates in the file everything is as in the
     file, so that what was changed or added in them by hand is undone.
   - The API tells neither a pre-shared key nor its identity. Whether the server has the right ones is told from a
     fingerprint in the host's macro C({$DLHOST.PSK.FINGERPRINT}), an HMAC by the key of host and identity. A key that
@@ -171,6 +171,11 @@ def converge(request: dict[str, Any], check: bool) -> dict[str, Any]:
 
 def _register(api: ZabbixApi, request: dict[str, Any], check: bool) -> list[str]:
     found = _find(api, request["host"])
+    if found and not _is_own(found):
+        raise ZabbixError(
+            f"Zabbix has a host {request['host']} that is not dlhost's: give that host the tag {OWN_TAG} to hand it "
+            "over, or this one another name."
+        )
     differences = _bring_templates(api, request["template_files"], check)
     templates = _identifiers(api, "template", request["templates"])
     missing = [name for name in request["templates"] if name not in templates]
@@ -249,19 +254,20 @@ def _update(
 
 def _remove(api: ZabbixApi, name: str, check: bool) -> list[str]:
     found = _find(api, name)
-    if not found:
+    # Somebody else's was never registered here.
+    if not found or not _is_own(found):
         return []
     if not check:
         api.call("host.delete", [found["hostid"]])
     return [f"host {name}: registered"]
 
 
-def _find(api: ZabbixApi, name: str) -> dict[str, Any] | None:
-    """The host of this name; none where there is none.
+def _is_own(host: dict[str, Any]) -> bool:
+    return any(tag["tag"] == OWN_TAG for tag in host["tags"])
 
-    Raises:
-        ZabbixError: It is somebody else's.
-    """
+
+def _find(api: ZabbixApi, name: str) -> dict[str, Any] | None:
+    """The host of this name, whosever it is; none where there is none."""
     groups = "selectHostGroups" if api.version >= TEMPLATE_GROUPS_SINCE else "selectGroups"
     asked = {
         "filter": {"host": [name]},
@@ -272,11 +278,6 @@ def _find(api: ZabbixApi, name: str) -> dict[str, Any] | None:
         "selectMacros": ["hostmacroid", "macro", "value"],
     }
     for host in api.call("host.get", asked):
-        if all(tag["tag"] != OWN_TAG for tag in host["tags"]):
-            raise ZabbixError(
-                f"Zabbix has a host {name} that is not dlhost's: give that host the tag {OWN_TAG} to hand it over, or "
-                "this one another name."
-            )
         return {**host, "groups": host.get("hostgroups", host.get("groups"))}
     return None
 
