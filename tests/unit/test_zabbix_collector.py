@@ -143,6 +143,17 @@ def test_no_word_for_nothing_becomes_a_number(collector: ModuleType, words: str)
     assert found == [None] * 6
 
 
+@pytest.mark.parametrize("words", ["[GPU is lost]", "[GPU requires reset]", "N/A"])
+def test_a_card_that_only_says_what_is_wrong_is_none(collector: ModuleType, words: str) -> None:
+    text = double.document(double.cards(2, {}), 13)
+    uuid = gpus(collector, text)[0]["uuid"]
+
+    found = collector.read(text.replace(uuid, words), "")
+
+    assert [card["index"] for card in found["gpus"]] == [1] and found["count"] == 1
+    assert found["error"] == f"00000000:01:00.0 says {'nothing' if words == 'N/A' else words}"
+
+
 @pytest.mark.parametrize("count", [0, 1, 2, 16])
 def test_any_number_of_cards(collector: ModuleType, count: int) -> None:
     found = gpus(collector, double.document(double.cards(count, {}), 13))

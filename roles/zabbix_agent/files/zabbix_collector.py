@@ -166,11 +166,14 @@ def read(text, trouble):
             return {**without(""), "count": 0}
         printed = "no whole document" if text.strip() else "nothing"
         raise CollectorError(trouble or f"nvidia-smi printed {printed}") from None
-    gpus = [gpu(element, index) for index, element in enumerate(log.findall("gpu"))]
+    numbered = [gpu(element, index) for index, element in enumerate(log.findall("gpu"))]
+    # Of a card that is lost or wants a reset, each text is these words.
+    gpus = [one for one in numbered if (one["uuid"] or "").startswith("GPU-")]
+    silent = [f"{one['bus_id']} says {one['uuid'] or 'nothing'}" for one in numbered if one not in gpus]
     return {
         "driver": word(log, "driver_version"),
         "cuda": word(log, "cuda_version"),
-        "error": trouble,
+        "error": (trouble or "; ".join(silent))[:SHOWN_CHARACTERS],
         "count": len(gpus),
         "gpus": gpus,
     }
