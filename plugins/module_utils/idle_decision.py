@@ -68,7 +68,7 @@ class Seen:
     breaks: list[str] = dataclasses.field(default_factory=list)
     # What else says that somebody or something works.
     work: list[str] = dataclasses.field(default_factory=list)
-    # Until when somebody wants it to go on, and who.
+    # Until when somebody wants it to go on, and who; never one whose time has come, as clocks show an hour twice.
     kept_until: datetime.datetime | None = None
     kept_by: str = ""
 
@@ -126,7 +126,7 @@ def _due(settings: Settings, seen: Seen, idle_s: float | None) -> str:
 
 
 def _held(settings: Settings, seen: Seen) -> str:
-    if seen.kept_until is not None and seen.kept_until > seen.local:
+    if seen.kept_until is not None:
         return f"{seen.kept_by} keeps it up until {_clock(seen.kept_until, seen.local)}"
     ends = [end for window in settings.never_during if (end := window.end_after(seen.local))]
     return f"not to be stopped before {_clock(max(ends), seen.local)}" if ends else ""

@@ -122,7 +122,10 @@ def test_only_by_its_own_variable_does_the_hard_limit_stop_a_gpu(idle: ModuleTyp
 @pytest.mark.parametrize("hard", [{}, {"after_minutes": 0, "max_hours": 1}], ids=["idle", "hard limit"])
 def test_a_wish_holds_it_up_until_its_time(idle: ModuleType, hard: dict[str, Any]) -> None:
     kept = {"kept_until": NOON + datetime.timedelta(minutes=90), "kept_by": "ada"}
-    assert acts(idle, {0: kept}, range(96), **hard) == [(90, "warn"), (95, "stop")]
+    assert acts(idle, {0: kept, 90: IDLE}, range(96), **hard) == [(90, "warn"), (95, "stop")]
+    # At the end of summer time the clock shows that hour once more.
+    earlier = {"kept_until": NOON - datetime.timedelta(minutes=15), "kept_by": "ada"}
+    assert acts(idle, {0: earlier}, range(96), **hard) == []
     assert acts(idle, {62: kept}, range(90), **({**hard} or {"after_minutes": 60})) == [(60, "warn"), (62, "call off")]
 
 
