@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What on a host says that it is at work: GPUs, packages, SSH, terminals, kernels, desktops, jobs and load.
+"""What on a host says that it is at work: GPUs, packages, SSH, terminals, kernels, desktops, jobs, services and load.
 
 Each is said in words that stay the same as long as the work does. What cannot be known counts as work.
 """
@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import fcntl
+import json
 import os
 import pwd
 import re
@@ -16,7 +17,7 @@ import struct
 import subprocess
 import time
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from pathlib import Path
 
 from ansible_collections.dlhost.host.plugins.module_utils import jupyter_host, vnc_host
@@ -27,6 +28,10 @@ PROC = Path("/proc")
 SYS = Path("/sys")
 DEV = Path("/dev")
 PACKAGE_LOCKS = ("/var/lib/dpkg/lock-frontend", "/var/lib/dpkg/lock", "/var/lib/apt/lists/lock")
+# Of each: what it holds up, who it is, why, how, and two numbers; see org.freedesktop.login1(5). It starts nothing.
+LOGIN1 = "org.freedesktop.login1"
+INHIBITORS = ("busctl", "--json=short", "--timeout=5", "--auto-start=no", "call")
+INHIBITORS += (LOGIN1, "/org/freedesktop/login1", f"{LOGIN1}.Manager", "ListInhibitors")
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 SMI = ("nvidia-smi", "-q", "-x")
@@ -43,24 +48,44 @@ JUPYTER_ENVIRONMENT = Path("/opt/dlhost/jupyter")
 JUPYTER_WORK_S = 1.0
 # What one small command over SSH takes, such as each task of a run of dlhost. A tunnel that nobody uses takes none.
 SSH_WORK_S = 0.1
+# Of a service or a container, in a minute: one twentieth of a processor. Those that only wait were seen to take less.
+SERVICE_WORK_S = 3.0
 # Two looks: who types is seen by one of them.
 TYPED_WITHIN_S = 120
 
 # Where people's processes are, and whose they are.
 OF_A_USER = re.compile(r"/user-(\d+)\.slice/(?:[^\n/]+/)*?(session-[^/\n]+\.scope|user@\d+\.service)")
-# Accounts of the system, and those that systemd makes up, such as that of a screen to log in at: nobody's login.
+# Where they are on a host without pam_systemd, and what is there before somebody has logged in, or for all of them.
+LOGINS = re.compile(r"(?:dropbear|sshd?|(?:console-|container-|serial-)?getty)(?:@.*)?\.service")
+BEFORE_LOGIN = {"agetty", "dropbear", "login", "sshd", "sshd-auth", "sshd-session"}
+# What sshd calls itself after a login: "sshd: ada@pts/0", or "sshd: ada" for a tunnel.
+OF_A_LOGIN = re.compile(r"sshd(?:-session)?: [^ \[]+")
+# Accounts of the system, and those that systemd makes up, such as that of a screen to log in at: nobody's login, unless
+# they have a shell.
 SYSTEM_UIDS = (range(1, 1000), range(60578, 65536))
 # Jobs that nobody needs to be logged in for, by their unit, and the program there that only waits for their time.
-JOBS = {"cron.service": "cron", "atd.service": "atd"}
+JOBS = {"cron.service": "cron", "atd.service": "atd", "slurmd.service": "slurmd", "slurmstepd.scope": "slurmstepd"}
 TRANSIENT = re.compile(r"run-[^/]+\.(?:service|scope)")
+# A service of a name that somebody chose, as systemd-run makes it.
+TRANSIENT_AT = Path("/run/systemd/transient")
+# Services whose time nobody's work takes: bots at the door make them write, they ask the GPUs how they are, or they are
+# judged by what they do.
+WATCHERS = re.compile(
+    r"init\.scope|(?:dlhost-idle-stop|dlhost-jupyter@.*|fail2ban|rsyslog|systemd-(?!nspawn)[^@]*|zabbix-agent2?)\.service"
+)
+# Helpers of a desktop, by what their paths begin with. Programs are in directories like theirs: R, Java, Firefox.
+HELPERS_AT = re.compile(
+    r"/usr/lib(?:exec)?/(?:[a-z0-9_]+-linux-gnu/)?"
+    r"(?:at-spi|dconf|gcr|gnome-keyring|gvfs|policykit-1-gnome|polkit|tumbler|xdg-|xfce4/)"
+)
 SHELLS = {"ash", "bash", "csh", "dash", "fish", "ksh", "mksh", "sh", "tcsh", "zsh"}
+MULTIPLEXERS = {"screen", "tmux: server"}
 # What leads to a person or a program, and does nothing by itself.
 FRAMES = {
     "agetty",
     "login",
     "mosh-server",
     "screen",
-    "sftp-server",
     "sshd",
     "sshd-auth",
     "sshd-session",
@@ -86,6 +111,12 @@ class Process:
     started: int
     command: list[str]
     group: str
+    owner: int
+
+    @property
+    def key(self) -> str:
+        """What no other process of this boot has: numbers come again."""
+        return f"{self.number} {self.started}"
 
     @property
     def names(self) -> set[str]:
@@ -112,6 +143,7 @@ def processes() -> list[Process]:
                     started=int(fields[19]),
                     command=words,
                     group=(directory / "cgroup").read_text(),
+                    owner=directory.stat().st_uid,
                 )
             )
     return found
@@ -120,8 +152,8 @@ def processes() -> list[Process]:
 # GPUs
 
 
-def busy_gpus(running: list[Process], ignored: set[str]) -> list[str]:
-    """Why the GPUs count as busy; what is not known of them counts too."""
+def busy_gpus(running: list[Process], ignored: set[str], at_work: Container[str]) -> list[str]:
+    """Why the GPUs count as busy; what is not known of them counts too. `at_work` are the units of Jupyter that are."""
     if not _gpu_devices():
         return []
     hanging = [process for process in running if process.name == "nvidia-smi" and _hangs(process)]
@@ -130,7 +162,7 @@ def busy_gpus(running: list[Process], ignored: set[str]) -> list[str]:
     printed, trouble = _ask_driver()
     if not trouble:
         try:
-            return _gpu_work(ElementTree.fromstring(printed), running, ignored)  # noqa: S314  the driver's own program
+            return _gpu_work(ElementTree.fromstring(printed), running, ignored, at_work)  # noqa: S314  the driver's own program
         except ElementTree.ParseError:
             trouble = "printed no document"
     return [f"nvidia-smi {trouble}, so nobody knows what the GPUs do"]
@@ -167,22 +199,34 @@ def _ask_driver() -> tuple[str, str]:
     return printed.decode("utf-8", "replace"), f"ended with status {process.returncode}" if process.returncode else ""
 
 
-def _gpu_work(log: ElementTree.Element, running: list[Process], ignored: set[str]) -> list[str]:
+def _gpu_work(
+    log: ElementTree.Element, running: list[Process], ignored: set[str], at_work: Container[str]
+) -> list[str]:
     known = {process.number: process for process in running}
     work = set()
-    for index, gpu in enumerate(log.findall("gpu")):
-        # A card that is divided by MIG does not tell; its processes do.
-        load = re.match(r"\d+", gpu.findtext("utilization/gpu_util") or "")
+    gpus = log.findall("gpu")
+    # One that has fallen off the bus keeps its file.
+    if len(gpus) < max(1, len(list(DEV.glob("nvidia[0-9]*")))):
+        work.add("nvidia-smi leaves a GPU out, so nobody knows what the GPUs do")
+    for index, gpu in enumerate(gpus):
+        told = gpu.findtext("utilization/gpu_util") or ""
+        load = re.match(r"\d+", told)
         if load and int(load[0]) >= WORKING_PERCENT:
             work.add(f"GPU {index} computes")
+        # A card that is divided by MIG has no load to tell; its processes do.
+        if not load and (told != "N/A" or gpu.findtext("mig_mode/current_mig") != "Enabled"):
+            work.add(f"GPU {index} does not tell its load, so nobody knows what the GPUs do")
         for one in gpu.iterfind("processes/process_info"):
             if "C" not in (one.findtext("type") or "C"):
                 continue  # It draws.
             process = known.get(int(one.findtext("pid") or 0))
             if process is None:
                 work.add(f"a program that cannot be seen from here uses GPU {index}")
-            # A kernel that waits holds on to its GPU; whether it waits is for Jupyter to say.
-            elif not process.names & ignored and not _unit(process).startswith(JUPYTER.partition("@")[0]):
+                continue
+            # A kernel that waits holds on to its GPU; whether it waits is for Jupyter to say, where the GPU cannot.
+            of_jupyter = _unit(process).startswith(JUPYTER.partition("@")[0])
+            waits = process.names & ignored or (of_jupyter and _unit(process) not in at_work)
+            if not load or not waits:
                 work.add(f"{process.name} uses GPU {index}")
     return sorted(work)
 
@@ -207,23 +251,39 @@ def _is_locked(path: str) -> bool:
         return False
 
 
-def over_ssh(running: Iterable[Process], earlier: dict[str, int]) -> tuple[list[str], dict[str, int]]:
-    """That somebody works over SSH without a terminal, as a run of dlhost and a copy do, and what it is seen by."""
+def inhibited() -> list[str]:
+    """Which programs have asked for no shutdown, as one that writes firmware does; root's systemctl would not ask."""
+    told = run(*INHIBITORS).stdout
+    asked = json.loads(told)["data"][0] if told else []
+    return sorted(
+        {
+            f"{who} holds up a shutdown"
+            for what, who, _why, how, *_ in asked
+            if "shutdown" in what.split(":") and how == "block"
+        }
+    )
+
+
+def over_ssh(running: Iterable[Process], earlier: dict[str, int], ignored: set[str]) -> list[str]:
+    """That somebody works over SSH without a terminal, as a run of dlhost and a copy do.
+
+    What a connection does beside its terminal is seen too; what runs in the terminal is among the programs.
+    """
     sessions: dict[str, list[Process]] = {}
     for process in running:
-        if (user := _person(process)) and user[1].startswith("session-"):
+        if (user := _person(process)) and not user[1].startswith("user@") and not process.terminal:
             sessions.setdefault(user[1], []).append(process)
-    ticks = {
-        name: sum(process.ticks for process in inside)
-        for name, inside in sessions.items()
-        if any(process.name.startswith("sshd") for process in inside) and not any(one.terminal for one in inside)
-    }
-    busy = any(_worked(name, ticks, earlier, SSH_WORK_S) for name in ticks)
-    return ["something is done over SSH"] if busy else [], ticks
+    for inside in sessions.values():
+        # Those that stay behind in tmux are no longer over SSH, and it draws what is in its terminals.
+        working = [process for process in inside if not process.names & (ignored | MULTIPLEXERS)]
+        if any(one.name.startswith("sshd") for one in working) and _taken_s(working, earlier) >= SSH_WORK_S:
+            return ["something is done over SSH"]
+    return []
 
 
-def _worked(name: str, ticks: dict[str, int], earlier: dict[str, int], threshold_s: float) -> bool:
-    return name in earlier and ticks[name] - earlier[name] >= threshold_s * TICKS_PER_S
+def _taken_s(running: Iterable[Process], earlier: dict[str, int]) -> float:
+    """The processor's time that they took since an earlier look; all of it where they were not there then."""
+    return sum(max(0, one.ticks - earlier.get(one.key, 0)) for one in running) / TICKS_PER_S
 
 
 # People and their programs
@@ -238,7 +298,7 @@ def programs(running: Iterable[Process], ignored: set[str]) -> list[str]:
         user, unit = _person(process), _unit(process)
         if user:
             found.add(f"{_account(user[0])} runs {process.name}")
-        elif (unit in JOBS and JOBS[unit] not in process.names) or TRANSIENT.fullmatch(unit):
+        elif (unit in JOBS and JOBS[unit] not in process.names) or _is_transient(unit):
             found.add(f"{process.name} runs in {unit}")
     return sorted(found)
 
@@ -278,16 +338,31 @@ def terminals(running: Iterable[Process]) -> dict[Path, int]:
     return found
 
 
-def in_jupyter(running: list[Process], earlier: dict[str, int]) -> tuple[list[str], dict[str, int]]:
-    """What the servers of notebooks do, and what it is seen by; a kernel that is only open does nothing."""
-    work, ticks = [], {}
+def in_services(running: Iterable[Process], earlier: dict[str, int], ignored: set[str]) -> list[str]:
+    """Which services, containers and jobs of a scheduler's have taken more of the processor than those that wait."""
+    groups: dict[str, list[Process]] = {}
+    for process in running:
+        # Those without a command are the kernel's.
+        if process.command and not process.names & ignored and _person(process) is None:
+            groups.setdefault(_unit(process) or process.group.strip().rpartition(":")[2], []).append(process)
+    return sorted(
+        f"something works in {name}"
+        for name, inside in groups.items()
+        if not WATCHERS.fullmatch(name) and not LOGINS.fullmatch(name) and _taken_s(inside, earlier) >= SERVICE_WORK_S
+    )
+
+
+def in_jupyter(running: list[Process], earlier: dict[str, int]) -> dict[str, list[str]]:
+    """What the servers of notebooks do, by their units that do something; a kernel that is only open does nothing."""
+    found = {}
     for unit in find_units(find_instances([JUPYTER])).values():
-        ticks[unit.name] = sum(process.ticks for process in running if _unit(process) == unit.name)
         user = unit.name.removesuffix(".service").partition("@")[2]
-        work += [f"Jupyter of {user}: {what}" for what in jupyter_host.work_of(unit, JUPYTER_ENVIRONMENT)]
-        if _worked(unit.name, ticks, earlier, JUPYTER_WORK_S):
+        work = [f"Jupyter of {user}: {what}" for what in jupyter_host.work_of(unit, JUPYTER_ENVIRONMENT)]
+        if _taken_s((one for one in running if _unit(one) == unit.name), earlier) >= JUPYTER_WORK_S:
             work.append(f"{user} uses Jupyter")
-    return work, ticks
+        if work:
+            found[unit.name] = work
+    return found
 
 
 def at_desktops() -> list[str]:
@@ -313,10 +388,21 @@ def booted() -> float:
 
 def _person(process: Process) -> tuple[int, str] | None:
     """The account that a process runs for and the unit of its login; nothing where it is the system's."""
-    found = OF_A_USER.search(process.group)
-    if found is None or any(int(found[1]) in system for system in SYSTEM_UIDS):
+    if found := OF_A_USER.search(process.group):
+        return None if _is_of_the_system(int(found[1])) else (int(found[1]), found[2])
+    unit = _unit(process)
+    if not LOGINS.fullmatch(unit) or not process.command:
         return None
-    return int(found[1]), found[2]
+    waits = process.name in BEFORE_LOGIN and not OF_A_LOGIN.fullmatch(process.command[0])
+    return None if waits else (process.owner, unit)
+
+
+def _is_of_the_system(uid: int) -> bool:
+    try:
+        shell = Path(pwd.getpwuid(uid).pw_shell).name
+    except KeyError:
+        shell = ""
+    return any(uid in system for system in SYSTEM_UIDS) and shell not in SHELLS
 
 
 def _unit(process: Process) -> str:
@@ -324,13 +410,21 @@ def _unit(process: Process) -> str:
     return found[-1] if found else ""
 
 
+def _is_transient(unit: str) -> bool:
+    """Whether somebody had systemd run it, as no package does."""
+    return bool(TRANSIENT.fullmatch(unit)) or (unit.endswith(".service") and (TRANSIENT_AT / unit).exists())
+
+
 def _waits(process: Process, ignored: set[str]) -> bool:
     """Whether it is there for a person who may come back, or beside what such a one does."""
+    # Somebody copies, or may: over a slow line that takes nothing of the processor.
+    if process.command[0].endswith("@internal-sftp"):
+        return False
     if process.names & (ignored | FRAMES | vnc_host.DESKTOP | vnc_host.HELPERS):
         return True
-    if process.command[0].startswith(vnc_host.HELPERS_AT):
+    if HELPERS_AT.match(process.command[0]):
         return True
-    return process.name in SHELLS and all(word.startswith("-") for word in process.command[1:])
+    return process.name in SHELLS and process.state != "R" and all(word.startswith("-") for word in process.command[1:])
 
 
 def _account(uid: int) -> str:

@@ -108,11 +108,10 @@ def look():
 
 
 def look_around(config, earlier):
-    """What is seen of the host, and of those that work in small pieces, what the next look compares."""
+    """What is seen of the host, and what its processes have taken of the processor, which the next look compares."""
     ignored = {*config["ignored_programs"]}
     running = idle_host.processes()
-    ssh, ssh_ticks = idle_host.over_ssh(running, earlier)
-    jupyter, jupyter_ticks = idle_host.in_jupyter(running, earlier)
+    jupyter = idle_host.in_jupyter(running, earlier)
     kept = wishes()
     last = max(kept, key=kept.get, default=None)
     local = datetime.datetime.now()
@@ -120,19 +119,20 @@ def look_around(config, earlier):
         now=time.monotonic(),
         booted=idle_host.booted(),
         local=local,
-        gpu=idle_host.busy_gpus(running, ignored),
-        breaks=[*idle_host.at_packages(), *ssh],
+        gpu=idle_host.busy_gpus(running, ignored, jupyter),
+        breaks=[*idle_host.at_packages(), *idle_host.inhibited(), *idle_host.over_ssh(running, earlier, ignored)],
         work=[
-            *jupyter,
+            *(what for work in jupyter.values() for what in work),
             *idle_host.at_desktops(),
             *idle_host.programs(running, ignored),
             *idle_host.typing(running),
+            *idle_host.in_services(running, earlier, ignored),
             *idle_host.under_load(config["load"]),
         ],
         kept_until=datetime.datetime.fromtimestamp(kept[last]) if kept else None,
         kept_by=last or "",
     )
-    return seen, {**ssh_ticks, **jupyter_ticks}
+    return seen, {process.key: process.ticks for process in running}
 
 
 def settings_of(config):
