@@ -10,9 +10,9 @@ short_description: Keep one host registered with a Zabbix server
 description:
   - Imports the templates where the server's own comparison says that they differ from the file, and makes the host with
     its group, templates, tags and pre-shared key in one call. A second run writes nothing.
-  - Touches only what is dlhost's. A host of this name without the tag C(dlhost) is refused, and is
-    not removed; of one that has it, groups, templates, tags and macros that somebody else added stay. Of the templates in the file everything is as in the
-    file, so that what was changed or added in them by hand is undone.
+  - Touches only what is dlhost's. A host of this name without the tag C(dlhost) is refused, and is not removed; of one
+    that has it, groups, templates, tags and macros that somebody else added stay. Of the templates in the file
+    everything is as in the file, so that what was changed or added in them by hand is undone.
   - The API tells neither a pre-shared key nor its identity. Whether the server has the right ones is told from a
     fingerprint in the host's macro C({$DLHOST.PSK.FINGERPRINT}), an HMAC by the key of host and identity. A key that
     was changed in the frontend by hand goes unnoticed here, and shows in that no values arrive.
