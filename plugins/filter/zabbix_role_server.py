@@ -61,7 +61,8 @@ def zabbix_role_server(servers: Sequence[str], hostvars: Mapping[str, Any], host
 def zabbix_role_api(servers: Sequence[str], hostvars: Mapping[str, Any], host: str) -> dict[str, str]:
     """Who calls the API, where and as whom; empty where the inventory has no server, or the host reports to another."""
     server = _present(servers, hostvars)
-    if not server or hostvars[host].get("zabbix_agent_server"):
+    chosen = str(hostvars[host].get("zabbix_agent_server") or "")
+    if not server or (chosen and _name(chosen) not in _names(server, hostvars[server])):
         return {}
     name = _front(hostvars[server])
     return {
@@ -78,10 +79,24 @@ def _present(servers: Sequence[str], hostvars: Mapping[str, Any]) -> str:
     return next(present, "")
 
 
+def _name(place: str) -> str:
+    """HOST of HOST:PORT, without the brackets of an address of IPv6."""
+    return place[1:].partition("]")[0] if place.startswith("[") else place.partition(":")[0]
+
+
+def _names(server: str, values: Mapping[str, Any]) -> set[str]:
+    """What the inventory calls the server by."""
+    return {server, str(values.get("ansible_host") or server), *_tls_names(values)}
+
+
+def _tls_names(values: Mapping[str, Any]) -> list[str]:
+    chosen = values.get("tls_names")
+    return [] if not chosen else [chosen] if isinstance(chosen, str) else [str(name) for name in chosen]
+
+
 def _front(values: Mapping[str, Any]) -> str:
     """A name by which the server's own front is called."""
-    chosen = values.get("tls_names")
-    names = [] if not chosen else [chosen] if isinstance(chosen, str) else [str(name) for name in chosen]
+    names = _tls_names(values)
     if values.get("tls_mode") == "provided":
         given = (str(values.get(name) or "") for name in ("tls_certificate", "tls_certificate_key"))
         with contextlib.suppress(TlsError, KeyError, TypeError):  # Role tls says what is wrong with it.

@@ -56,6 +56,13 @@ def test_the_api_is_called_at_the_servers_own_front_by_a_name_of_it(settings: di
     }
 
 
+@pytest.mark.parametrize("place", ["hub", "192.0.2.1:10051", "hub.lab:10051", "[2001:db8::1]:10051"])
+def test_who_reaches_the_own_server_by_another_of_its_names_is_registered_with_it(place: str) -> None:
+    hosts = {"hub": {**HUB, "tls_names": ["hub.lab", "2001:db8::1"]}, "rig": {"zabbix_agent_server": place}}
+
+    assert module.zabbix_role_api(["hub"], hosts, "rig")["delegate"] == "hub"
+
+
 def test_who_reports_to_another_server_is_not_registered_with_this_one() -> None:
     hosts = {"hub": HUB, "rig": {"zabbix_agent_server": "zabbix.example.org"}}
 
