@@ -20,7 +20,7 @@ from playwright.sync_api import sync_playwright
 from dlhost.errors import ExitCode
 from tests.e2e.browser import browser, picture
 from tests.e2e.conftest import USER, Host, Installed
-from tests.e2e.zabbix import Zabbix, until, zabbix
+from tests.e2e.zabbix import MACROS, Zabbix, tell, until, zabbix
 from tests.unit import nvidia_smi_log_double as double
 
 pytestmark = pytest.mark.e2e
@@ -201,6 +201,15 @@ def test_a_card_that_goes_is_one_alarm_until_it_is_back(estate: Estate) -> None:
 
         estate.play(TRAINER, *CARDS[TRAINER])
         assert until(lambda: server.problems(host), set()) == set()
+
+
+def test_every_alarm_comes_alone_and_ends(estate: Estate) -> None:
+    """A story of nine cards that nobody has, told to the server as an agent tells it."""
+    with estate.server() as server:
+        host = server.add_host("story", MACROS)
+        for chapter, alarms in tell(server, "story", host):
+            assert alarms == chapter.alarms, chapter.title
+            assert server.discovery_errors(host) == set(), chapter.title
 
 
 def test_what_a_server_that_is_away_should_have_had_it_gets_later(estate: Estate) -> None:

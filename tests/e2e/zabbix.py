@@ -53,6 +53,10 @@ class Zabbix:
         output = ["key_", "lastvalue", "lastclock", "error", "state", "name"]
         return {item["key_"]: item for item in self.call("item.get", hostids=host_id, output=output)}
 
+    def discovery_errors(self, host_id: str) -> set[str]:
+        """What the server could not make of the cards that it was told of."""
+        return {rule["error"] for rule in self.call("discoveryrule.get", hostids=host_id, output=["error"])} - {""}
+
     def clock(self, host_id: str, key: str) -> int:
         """When an item had its last value; 0 where there is none."""
         found = self.call("item.get", hostids=host_id, filter={"key_": [key]}, output=["lastclock"])
@@ -255,10 +259,11 @@ STORY = (
 
 def readings(chapter: Chapter) -> tuple[Json, Json]:
     """What the collector says of the cards and of the host in a chapter."""
+    there = [number for number in range(CARDS) if number not in chapter.missing]
+    # nvidia-smi has no gaps: where a card is missing, those after it move up.
     cards = [
-        card(f"GPU-{number:08d}-0000-0000-0000-000000000000", number, **chapter.ill.get(number, {}))
-        for number in range(CARDS)
-        if number not in chapter.missing
+        card(f"GPU-{number:08d}-0000-0000-0000-000000000000", index, **chapter.ill.get(number, {}))
+        for index, number in enumerate(there)
     ]
     return gpus(cards, **chapter.reading), host(**chapter.host)
 
