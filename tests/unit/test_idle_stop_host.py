@@ -162,6 +162,7 @@ def test_terminals_by_their_numbers(host: Any, number: int, device: str | None) 
 
 def test_every_terminal_is_told_and_none_is_waited_for(host: Any) -> None:
     ours, theirs = os.openpty()
+    os.set_blocking(ours, False)
     (host.DEV / "pts").mkdir()
     (host.DEV / "pts/7").symlink_to(os.ttyname(theirs))
     # Nobody reads there.
