@@ -11,8 +11,8 @@ description:
   - Compares files, packages and the unit with the host. A configuration that differs is tried out beside the user's own
     files, and swapped in only if the agent takes it under the right name; the agent is restarted when what it runs from
     is newer than it. If it does not start, everything is put back as it was.
-  - Refuses, before anything changes, a host with the classic agent, a version of Zabbix that is not served, and a
-    server whose name the host cannot resolve.
+  - Refuses, before anything changes, a host with the classic agent, or whose agent reports to another server already, a
+    version of Zabbix that is not served, and a server whose name the host cannot resolve.
 author: dlhost maintainers (@dlhost)
 extends_documentation_fragment: dlhost.host.owned_files
 options:
@@ -142,6 +142,9 @@ UNIT_DROP_IN = Path("/etc/systemd/system/zabbix-agent2.service.d/dlhost.conf")
 # What systemd makes for the unit.
 DIRECTORIES = (Path("/run/dlhost-zabbix-agent"), Path("/var/lib/dlhost-zabbix-agent"))
 LOOPBACK = "127.0.0.1"
+# As the packages' own file has it.
+HERE = (LOOPBACK, "::1", "localhost")
+OWN_DROP_IN = "dlhost.conf"
 
 OLDEST = (6, 0)
 PLUGIN_SINCE = (7, 2)
@@ -270,6 +273,11 @@ def refuse(request: dict, versions: dict[str, str]) -> None:
             f"Take a release of the distribution that has it {AGAIN}"
         )
     name, _port = place(request["server"])
+    if other := other_server(name):
+        raise RefusedError(
+            f"This host's agent reports to another server already ({other}), which would hear of it no more. Take that "
+            f"line out, or name that server in zabbix_agent_server, {AGAIN}"
+        )
     try:
         socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)
     except (socket.gaierror, UnicodeError) as error:
@@ -277,6 +285,22 @@ def refuse(request: dict, versions: dict[str, str]) -> None:
             f"zabbix_agent_server names {name}, which this host cannot resolve ({getattr(error, 'strerror', error)}). "
             f"Correct it, or the host's DNS, {AGAIN}"
         ) from None
+
+
+def other_server(name: str) -> str:
+    """The line of the user's own files by which the agent knows another server; empty where there is none.
+
+    Of a parameter that several files have, the last counts: the role's, or one that would undo the role's.
+    """
+    for path in (MAIN, *sorted(DROP_INS.glob("*.conf"))):
+        if path.name == OWN_DROP_IN or not path.exists():
+            continue
+        for line in path.read_text(errors="replace").splitlines():
+            found = re.fullmatch(r"\s*Server(?:Active)?\s*=\s*(\S.*?)[,;\s]*", line)
+            servers = [one.strip() for one in re.split("[,;]", found[1])] if found else []
+            if any(not {one, place(one)[0]} & {*HERE, name} for one in servers):
+                return f"{line.strip()} in {path}"
+    return ""
 
 
 def problems_of(unit: Unit, files: list[Path], port: int) -> list[str]:

@@ -202,6 +202,24 @@ def test_a_server_that_no_name_leads_to_is_refused(host: Host, monkeypatch: pyte
     assert words in host.refusal(server=server)
 
 
+@pytest.mark.parametrize("line", ["ServerActive=zabbix.corp:10051", " Server = 127.0.0.1, 192.0.2.0/24", "Server=::/0"])
+def test_an_agent_of_another_server_is_not_taken_from_it(host: Host, line: str) -> None:
+    (host.conf.parent / "corp.conf").write_text(f"{line}\n")
+
+    said = host.refusal(server="localhost")
+
+    assert f"reports to another server already ({line.strip()} in {host.conf.parent}/corp.conf)" in said
+    assert not host.conf.exists()
+
+
+@pytest.mark.parametrize("line", ["ServerActive=localhost:10052;[::1]", "Server=127.0.0.1,::1", "# Server=zabbix.corp"])
+def test_the_files_of_the_package_and_of_the_same_server_are_taken(host: Host, line: str) -> None:
+    host.main.write_text(f"{line}\n{host.main.read_text()}")
+    (host.conf.parent / "own.conf").write_text("ServerActive=192.0.2.1\n")
+
+    assert host.converge(check=True, server="192.0.2.1:10051")["due"]
+
+
 @pytest.mark.parametrize("server", ["127.0.0.1:10051", "[::1]:10051", "[::1]", "localhost"])
 def test_every_form_of_a_server_is_taken(host: Host, server: str) -> None:
     assert host.converge(check=True, server=server)["due"]
