@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
 
+from dlhost.adapters.ansible_env import collections_path
 from tests.unit.world import World, fake_content, write
+
+# The plugins import each other by the collection's name, whichever test comes first in its process.
+sys.path.append(str(collections_path()))
 
 HOSTS = """
     all:
