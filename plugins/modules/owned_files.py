@@ -66,9 +66,14 @@ def main() -> None:
         supports_check_mode=True,
     )
     try:
+        wanted = [owned_files.OwnedFile.from_argument(file) for file in module.params["files"]]
+        for file in module.params["files"]:
+            if file["sensitive"]:
+                # Ansible gives the arguments back with the result.
+                file["content"] = "hidden"
         result = converge(
             role=module.params["role"],
-            wanted=[owned_files.OwnedFile.from_argument(file) for file in module.params["files"]],
+            wanted=wanted,
             packages=module.params["packages"],
             absent=module.params["state"] == "absent",
             check=module.check_mode,

@@ -8,12 +8,14 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from dlhost.adapters import editor
 from dlhost.adapters.xdg import private_directory, private_place
 from dlhost.cli import app as program
+from tests.unit.plays import results
 
 HOLD = """
 from dlhost.adapters.xdg import private_place
@@ -113,3 +115,17 @@ def test_the_edited_text_comes_back(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("VISUAL", str(script))
 
     assert editor.edit("text\n", "vault.yml") == "text\nmore\n"
+
+
+def test_a_result_does_not_tell_a_sensitive_content(tmp_path: Path) -> None:
+    """Results are on the screen from -vvv on, and in the files of whatever drives Ansible."""
+    file = {"path": str(tmp_path / "hook"), "content": "token=hunter2hunter2", "sensitive": True}
+    tasks: list[dict[str, Any]] = [
+        {"name": "write", "dlhost.host.owned_files": {"role": "any", "files": [file]}, "register": "seen"},
+        {"name": "show", "ansible.builtin.debug": {"msg": "{{ seen }}"}},
+    ]
+
+    said = list(results(tmp_path, {"rig": {"ansible_python_interpreter": sys.executable}}, tasks, "--check"))
+
+    assert "'changed': True" in str(said)
+    assert "hunter2hunter2" not in str(said)
