@@ -274,6 +274,21 @@ def test_what_a_call_of_roots_left_is_in_nobodys_way(collector: ModuleType) -> N
     assert [path.name for path in collector.RUNTIME.iterdir()] == ["answer.json"]
 
 
+def test_root_writes_through_no_link_of_the_agents_account(
+    collector: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that comes after the last look is played by a link that a look does not remove."""
+    play(collector, cards=1)
+    victim = tmp_path / "victim"
+    victim.write_text("as it was")
+    victim.chmod(0o600)
+    (collector.RUNTIME / "answer.staged").symlink_to(victim)
+    monkeypatch.setattr(Path, "unlink", lambda *_path, **_terms: None)
+
+    assert "answer.staged cannot be used: File exists" in collector.gpu_values()["error"]
+    assert (victim.read_text(), victim.stat().st_mode & 0o777) == ("as it was", 0o600)
+
+
 def device(collector: ModuleType, name: str, vendor: str, kind: str, driver: str = "nvidia") -> None:
     directory = collector.SYS / "bus/pci/devices" / name
     directory.mkdir(parents=True)
