@@ -402,7 +402,9 @@ def with_groups(file: owned_files.OwnedFile) -> owned_files.OwnedFile:
     try:
         node = CONTROL_DEVICE.stat()
     except OSError:
-        return file
+        # No driver is loaded now, as before a reboot: what it said when one was holds.
+        found = re.search(rb"(?m)^SupplementaryGroups=\d+\n", owned_files.find(UNIT_DROP_IN).content or b"")
+        return dataclasses.replace(file, content=file.content + found[0]) if found else file
     if node.st_mode & stat.S_IROTH and node.st_mode & stat.S_IWOTH:
         return file
     line = f"SupplementaryGroups={node.st_gid}\n"

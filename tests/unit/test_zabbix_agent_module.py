@@ -335,6 +335,9 @@ def test_cards_of_a_group_are_the_agents_too(host: Host) -> None:
     host.converge()
 
     assert host.drop_in.read_text() == f"[Service]\nSupplementaryGroups={os.getgid()}\n"
+    (host.path / "nvidiactl").rename(host.path / "unloaded")
+    assert not host.converge()["changed"]
+    (host.path / "unloaded").rename(host.path / "nvidiactl")
     (host.path / "nvidiactl").chmod(0o666)
     host.converge()
     assert host.drop_in.read_text() == "[Service]\n"
