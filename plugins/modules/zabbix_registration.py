@@ -11,8 +11,8 @@ description:
   - Imports the templates where the server's own comparison says that they differ from the file, and makes the host with
     its group, templates, tags and pre-shared key in one call. A second run writes nothing.
   - Touches only what is dlhost's. A host of this name without the tag C(dlhost) is refused, and is not removed; of one
-    that has it, groups, templates, tags and macros that somebody else added stay. Of the templates in the file
-    everything is as in the file, so that what was changed or added in them by hand is undone.
+    that has it, the visible name and groups, templates, tags and macros that somebody else added stay. Of the templates
+    in the file everything is as in the file, so that what was changed or added in them by hand is undone.
   - The API tells neither a pre-shared key nor its identity. Whether the server has the right ones is told from a
     fingerprint in the host's macro C({$DLHOST.PSK.FINGERPRINT}), an HMAC by the key of host and identity. A key that
     was changed in the frontend by hand goes unnoticed here, and shows in that no values arrive.
@@ -23,10 +23,6 @@ options:
     description: The host's technical name, by which its agent calls itself.
     type: str
     required: true
-  visible_name:
-    description: What the frontend calls it. Empty for the technical name, or what somebody calls it there since.
-    type: str
-    default: ""
   groups:
     description: Host groups that it is in; made where they are missing.
     type: list
@@ -41,10 +37,6 @@ options:
     description:
       - The export that defines the templates, as YAML, by the version of Zabbix from which on it holds (V("6.0")). The
         newest that is not newer than the server counts. Left out, the templates have to be there.
-    type: dict
-    default: {}
-  tags:
-    description: Tags of the host, name to value, beside C(dlhost), by which dlhost knows its own.
     type: dict
     default: {}
   psk_identity:
@@ -128,11 +120,9 @@ def main() -> None:
         argument_spec={
             **ACCESS_ARGUMENTS,
             "host": {"type": "str", "required": True},
-            "visible_name": {"type": "str", "default": ""},
             "groups": {**names, "default": ["dlhost"]},
             "templates": {**names, "default": ["dlhost GPU", "dlhost host"]},
             "template_files": {"type": "dict", "default": {}},
-            "tags": {"type": "dict", "default": {}},
             "psk_identity": {"type": "str", "default": ""},
             "psk": {"type": "str", "default": "", "no_log": True},
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
@@ -188,7 +178,6 @@ def _register(api: ZabbixApi, request: dict[str, Any], check: bool) -> list[str]
             if not check:
                 groups[name] = api.call("hostgroup.create", {"name": name})["groupids"][0]
     wanted = {
-        **({"name": request["visible_name"]} if request["visible_name"] else {}),
         "tls_connect": TLS_PSK,
         "tls_accept": TLS_PSK,
         "tls_psk_identity": request["psk_identity"],
@@ -197,7 +186,6 @@ def _register(api: ZabbixApi, request: dict[str, Any], check: bool) -> list[str]
     sets = {
         "groups": [{"groupid": groups[name]} for name in request["groups"] if name in groups],
         "templates": [{"templateid": templates[name]} for name in request["templates"] if name in templates],
-        "tags": [{"tag": tag, "value": str(value)} for tag, value in ({OWN_TAG: ""} | request["tags"]).items()],
     }
     fingerprint = {
         "macro": FINGERPRINT,
@@ -207,7 +195,8 @@ def _register(api: ZabbixApi, request: dict[str, Any], check: bool) -> list[str]
     if not found:
         differences.append(f"host {request['host']}: not registered")
         if not check:
-            api.call("host.create", {"host": request["host"], **wanted, **sets, "macros": [fingerprint]})
+            own = {"tags": [{"tag": OWN_TAG, "value": ""}], "macros": [fingerprint]}
+            api.call("host.create", {"host": request["host"], **wanted, **sets, **own})
         return differences
     return differences + _update(api, found, wanted, sets, fingerprint, check)
 
@@ -225,22 +214,18 @@ def _update(
     macro = next((macro for macro in found["macros"] if macro["macro"] == FINGERPRINT), None)
     other_key = not macro or macro.get("value") != fingerprint["value"]
     differences = [f"host {host}: pre-shared key is another"] if other_key else []
-    compared = [key for key in ("name", "tls_connect", "tls_accept") if key in wanted]
-    differing = [key for key in compared if found[key] != str(wanted[key])]
+    differing = [key for key in ("tls_connect", "tls_accept") if found[key] != str(wanted[key])]
     differences += [f"host {host}: {key} is {found[key]}" for key in differing]
     # The API takes the kind of encryption, identity and key only together.
-    secret = other_key or set(differing) - {"name"}
-    change = {key: value for key, value in wanted.items() if key in differing or (secret and key != "name")}
-    present = {"groups": found["groups"], "templates": found["parentTemplates"], "tags": found["tags"]}
+    change: dict[str, Any] = wanted if other_key or differing else {}
+    present = {"groups": found["groups"], "templates": found["parentTemplates"]}
     for key, elements in sets.items():
         has = [
-            {name: element[name] for name in ("groupid", "templateid", "tag", "value") if name in element}
-            for element in present[key]
+            {name: element[name] for name in ("groupid", "templateid") if name in element} for element in present[key]
         ]
         lacking = [element for element in elements if element not in has]
         if lacking:
-            replaced = {element["tag"] for element in lacking if "tag" in element}
-            change[key] = [element for element in has if element.get("tag") not in replaced] + lacking
+            change = {**change, key: has + lacking}
             differences.append(f"host {host}: {key} lack {len(lacking)} of {len(elements)}")
     if change and not check:
         api.call("host.update", {"hostid": found["hostid"], **change})
@@ -271,7 +256,7 @@ def _find(api: ZabbixApi, name: str) -> dict[str, Any] | None:
     groups = "selectHostGroups" if api.version >= TEMPLATE_GROUPS_SINCE else "selectGroups"
     asked = {
         "filter": {"host": [name]},
-        "output": ["hostid", "host", "name", "tls_connect", "tls_accept"],
+        "output": ["hostid", "host", "tls_connect", "tls_accept"],
         groups: ["groupid"],
         "selectParentTemplates": ["templateid"],
         "selectTags": ["tag", "value"],
