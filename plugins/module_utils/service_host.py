@@ -282,6 +282,8 @@ def log_of(unit: str) -> list[str]:
     sources += [f"_SYSTEMD_INVOCATION_ID={start.get('InvocationID', '')}"]
     # By that name, it is all of its starts that wrote.
     since = ["--since", started] if (started := start.get("ExecMainStartTimestamp")) else []
+    # What a process said last may still be on its way.
+    run("journalctl", "--sync")
     said = run("journalctl", "--no-pager", "--boot", "--output", "cat", *since, *sources).stdout
     return said.splitlines()
 
