@@ -61,8 +61,11 @@ def zabbix_role_server(servers: Sequence[str], hostvars: Mapping[str, Any], host
 def zabbix_role_api(servers: Sequence[str], hostvars: Mapping[str, Any], host: str) -> dict[str, str]:
     """Who calls the API, where and as whom; empty where the inventory has no server, or the host reports to another."""
     server = _present(servers, hostvars)
+    if not server:
+        return {}
     chosen = str(hostvars[host].get("zabbix_agent_server") or "")
-    if not server or (chosen and _name(chosen) not in _names(server, hostvars[server])):
+    other = hostvars[host].get("zabbix_agent_api_url") or _name(chosen) not in _names(server, hostvars[server])
+    if chosen and other:
         return {}
     name = _front(hostvars[server])
     return {

@@ -68,3 +68,5 @@ def test_who_reports_to_another_server_is_not_registered_with_this_one() -> None
 
     assert module.zabbix_role_api(["hub"], hosts, "rig") == {}
     assert module.zabbix_role_api([], hosts, "rig") == {}
+    told = {"zabbix_agent_server": "192.0.2.1", "zabbix_agent_api_url": "https://192.0.2.1/zabbix/"}
+    assert module.zabbix_role_api(["hub"], {"hub": HUB, "rig": told}, "rig") == {}
