@@ -115,8 +115,9 @@ def test_a_branch_that_does_not_support_the_card(dlhost: Installed, host: Host) 
     sentence = "supported up to branch 580, not by 595"
     assert re.search(f"FAIL +compatibility +The .*GP104.* is {sentence}", refused.stdout)
     assert "→ set nvidia_driver_branch to 580" in refused.stdout
-    # The role says the same.
-    assert sentence in provision.stdout
+    # A run says the same, before any role begins.
+    assert provision.returncode == 5
+    assert sentence in provision.stderr
     assert document["exit_code"] == 0
     (fits,) = findings(document, "compatibility")
     assert fits["verdict"] == "pass"
@@ -187,8 +188,9 @@ def test_the_sudo_password(dlhost: Installed, host: Host) -> None:
 
     assert alone["exit_code"] == 5
     assert [one["verdict"] for one in findings(alone, "sudo")] == ["fail"]
-    # What root alone sees is not claimed without it.
-    assert findings(alone, "port_22")[0]["verdict"] == "warn"
+    # Without root its program is not seen; its unit is, where the engine shows the control groups of sockets.
+    (port,) = findings(alone, "port_22")
+    assert (port["verdict"], "ssh.service has it" in port["seen"]) in {("pass", True), ("warn", False)}
     assert person.exitstatus == 0
     assert "ssh.service has it" in person.before
     assert PASSWORD not in person.before
