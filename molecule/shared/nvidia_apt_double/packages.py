@@ -10,6 +10,7 @@ server), and libraries that nothing of ours names.
 from __future__ import annotations
 
 import dataclasses
+import gzip
 import io
 import tarfile
 from collections.abc import Iterator
@@ -285,9 +286,12 @@ def _dashed(release: str) -> str:
 
 
 def _tar(files: dict[str, str | bytes] | dict[str, str]) -> bytes:
-    """Files of root's with the directories that they lie in."""
+    """Files of root's with the directories that they lie in; the same files are the same bytes at any time.
+
+    A branch with two releases has one package that pins it, which is listed twice: as one with two sums, apt refused it.
+    """
     packed = io.BytesIO()
-    with tarfile.open(fileobj=packed, mode="w:gz", format=tarfile.GNU_FORMAT) as archive:
+    with tarfile.open(fileobj=packed, mode="w", format=tarfile.GNU_FORMAT) as archive:
         made: set[str] = set()
         for path, content in files.items():
             steps = path.split("/")
@@ -302,7 +306,7 @@ def _tar(files: dict[str, str | bytes] | dict[str, str]) -> bytes:
             entry = tarfile.TarInfo(path)
             entry.size, entry.mode = len(data), 0o755 if data.startswith(ENTRY.encode()) else 0o644
             archive.addfile(entry, io.BytesIO(data))
-    return packed.getvalue()
+    return gzip.compress(packed.getvalue(), mtime=0)
 
 
 def _member(name: str, content: bytes) -> bytes:
