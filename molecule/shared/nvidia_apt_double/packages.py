@@ -288,7 +288,7 @@ def _dashed(release: str) -> str:
 def _tar(files: dict[str, str | bytes] | dict[str, str]) -> bytes:
     """Files of root's with the directories that they lie in; the same files are the same bytes at any time.
 
-    A branch with two releases has one package that pins it, which is listed twice: as one with two sums, apt refused it.
+    A branch with two releases has one package that pins it, listed twice: where the sums differed, apt refused it.
     """
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w", format=tarfile.GNU_FORMAT) as archive:
