@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -170,18 +171,13 @@ def test_a_group_that_is_called_almost_like_one_that_brings_roles(groups: tuple[
 
 
 def test_no_variable_of_ansibles_own_is_called_misspelt() -> None:
-    documents = (
-        subprocess.run(
-            ["ansible-doc", "--json", "--type", "become", "sudo", "su", "runas"],
-            capture_output=True,
-            text=True,
-            check=True,
-        ),
-        subprocess.run(
-            ["ansible-doc", "--json", "--type", "connection", "ssh"], capture_output=True, text=True, check=True
-        ),
-    )
-    plugins = [plugin for done in documents for plugin in json.loads(done.stdout).values()]
+    program = Path(sys.executable).with_name("ansible-doc")
+    asked = (["become", "sudo", "su", "runas"], ["connection", "ssh"])
+    told = [
+        subprocess.run([program, "--json", "--type", *words], capture_output=True, text=True, check=True).stdout
+        for words in asked
+    ]
+    plugins = [plugin for text in told for plugin in json.loads(text).values()]
     options = [option for plugin in plugins for option in plugin["doc"]["options"].values()]
     names = {variable["name"] for option in options for variable in option.get("vars", ())}
 
