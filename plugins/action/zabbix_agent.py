@@ -12,7 +12,4 @@ class ActionModule(ActionBase):
     _supports_check_mode = True
 
     def run(self, tmp=None, task_vars=None):
-        result = super().run(tmp, task_vars) | run_piped(self, "dlhost.host.zabbix_agent", task_vars)
-        # The key is within a file's content there, and a content that is no_log would hide every diff.
-        result.pop("invocation", None)
-        return result
+        return super().run(tmp, task_vars) | run_piped(self, "dlhost.host.zabbix_agent", task_vars)

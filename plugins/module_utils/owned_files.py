@@ -7,6 +7,7 @@ declares is removed, one that it never wrote is never touched.
 from __future__ import annotations
 
 import contextlib
+import copy
 import dataclasses
 import grp
 import json
@@ -86,6 +87,15 @@ FILES_ARGUMENT = {
         "sensitive": {"type": "bool", "default": False},
     },
 }
+
+
+def request_of(arguments: dict) -> dict:
+    """A copy of a module's arguments. In the module's own, which Ansible adds to its result, no secret is left."""
+    request = copy.deepcopy(arguments)
+    for file in arguments["files"]:
+        if file["sensitive"]:
+            file["content"] = "hidden"
+    return request
 
 
 @dataclasses.dataclass(frozen=True)

@@ -65,17 +65,13 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
+    request = owned_files.request_of(module.params)
     try:
-        wanted = [owned_files.OwnedFile.from_argument(file) for file in module.params["files"]]
-        for file in module.params["files"]:
-            if file["sensitive"]:
-                # Ansible gives the arguments back with the result.
-                file["content"] = "hidden"
         result = converge(
-            role=module.params["role"],
-            wanted=wanted,
-            packages=module.params["packages"],
-            absent=module.params["state"] == "absent",
+            role=request["role"],
+            wanted=[owned_files.OwnedFile.from_argument(file) for file in request["files"]],
+            packages=request["packages"],
+            absent=request["state"] == "absent",
             check=module.check_mode,
         )
     except owned_files.OwnedFilesError as error:

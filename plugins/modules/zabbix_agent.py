@@ -203,10 +203,11 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
+    request = owned_files.request_of(module.params)
     try:
         if os.geteuid() != 0:
             raise RefusedError(f"The agent's files are root's. Set ansible_become to true {AGAIN}")
-        result = converge(module.params, module.check_mode)
+        result = converge(request, module.check_mode)
     except (RefusedError, owned_files.OwnedFilesError) as error:
         module.fail_json(msg=str(error))
     except OSError as error:
