@@ -282,8 +282,6 @@ def log_of(unit: str) -> list[str]:
     sources += [f"_SYSTEMD_INVOCATION_ID={start.get('InvocationID', '')}"]
     # By that name, it is all of its starts that wrote.
     since = ["--since", started] if (started := start.get("ExecMainStartTimestamp")) else []
-    # What a process said last may still be on its way.
-    run("journalctl", "--sync")
     said = run("journalctl", "--no-pager", "--boot", "--output", "cat", *since, *sources).stdout
     return said.splitlines()
 
@@ -300,6 +298,8 @@ def must(*command: str) -> None:
 
 
 def _last_words(unit: str) -> str:
+    # What a process that has just ended said may still be on its way.
+    run("journalctl", "--sync")
     return " ".join(" ".join(log_of(unit)[-LOG_LINES:]).split())[-SHOWN_CHARACTERS:] or "it wrote nothing"
 
 

@@ -108,12 +108,14 @@ def test_the_last_words_are_the_programs_own(
 
     monkeypatch.setattr(host, "run", run)
     assert host.log_of(UNIT) == ["starting", "[C] Bad config: expected an int"]
-    # What is still on its way to the journal is waited for.
-    assert asked[1] == ("journalctl", "--sync")
     # What systemd says about a unit bears no invocation of it.
-    assert asked[2][-1] == "_SYSTEMD_INVOCATION_ID=4711"
+    assert asked[1][-1] == "_SYSTEMD_INVOCATION_ID=4711"
     # What it writes under its own name does, of whatever start.
-    assert [*asked[2][5:-3]] == since
+    assert [*asked[1][5:-3]] == since
+    asked.clear()
+    assert host._last_words(UNIT) == "starting [C] Bad config: expected an int"
+    # What is still on its way to the journal is waited for.
+    assert asked[0] == ("journalctl", "--sync")
 
 
 @pytest.mark.parametrize(("name", "words"), [("nobody-here", "no such account"), ("root", "root's rights")])
