@@ -88,6 +88,12 @@ def defaults(role: str) -> str:
     return (content_root() / "roles" / role / "defaults" / "main.yml").read_text(encoding="utf-8")
 
 
+def present_settings(schemas: Iterable[RoleSchema], host: Host) -> dict[str, dict[str, Any]]:
+    """The variables of those roles that the host gets and that are not to go."""
+    found = {schema.role: settings(schema, host) for schema in schemas if schema.applies_to(host)}
+    return {role: values for role, values in found.items() if values.get(f"{role}_state") != "absent"}
+
+
 def settings(schema: RoleSchema, host: Host) -> dict[str, Any]:
     """A role's variables for a host: the inventory's over the role's own, a number as text where it is one."""
     values = default_values(schema.role)

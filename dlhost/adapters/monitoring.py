@@ -78,7 +78,9 @@ def derived_key(host: Host) -> str:
     Empty where there is no secret, or only a run knows it.
     """
     secret = str(host.variables.get("zabbix_agent_psk_secret") or "")
-    key: str = plugin_filter("zabbix_psk").zabbix_psk("" if "{{" in secret else secret, host.name)
+    if not secret or "{{" in secret:
+        return ""
+    key: str = plugin_filter("zabbix_psk").zabbix_psk(secret, host.name)
     return key
 
 

@@ -177,11 +177,9 @@ class _Examination:
     def diagnosis(self, sockets: Path, sudo_password: str | None) -> Diagnosis:
         if self.probe.contact is not Contact.REACHED:
             return Diagnosis(self.host.name, self.probe.contact, (unreached(self.probe, self.inventory),))
-        roles = {
-            schema.role: content.settings(schema, self.host) for schema in self.schemas if schema.applies_to(self.host)
-        }
-        present = {role: settings for role, settings in roles.items() if settings.get(f"{role}_state") != "absent"}
-        findings = list(of_probe(self.host, self.probe, tuple(roles), self.inventory))
+        roles = tuple(schema.role for schema in self.schemas if schema.applies_to(self.host))
+        present = content.present_settings(self.schemas, self.host)
+        findings = list(of_probe(self.host, self.probe, roles, self.inventory))
         uid = (self.probe.facts or {}).get("uid")
         try:
             look = self.outside.look(

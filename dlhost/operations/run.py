@@ -394,8 +394,7 @@ def _refused_for_gpus(probes: Iterable[Probe], outside: Outside, scope: _Scope, 
     for probe in probes:
         host = hosts[probe.host]
         schemas = [one for one in scope.schemas if one.role in gpu_stack.ROLES and one.role in scope.roles]
-        settings = {one.role: content.settings(one, host) for one in schemas if one.applies_to(host)}
-        present = {role: said for role, said in settings.items() if said.get(f"{role}_state") != "absent"}
+        present = content.present_settings(schemas, host)
         if present and probe.contact is Contact.REACHED:
             asked.append((on_port(host, probe.port), present))
     with ThreadPoolExecutor(openssh.AT_ONCE) as pool:
