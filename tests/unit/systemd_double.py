@@ -3,12 +3,35 @@
 from __future__ import annotations
 
 import dataclasses
+import grp
 import importlib
+import os
+import pwd
 import time
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import pytest
+
 SERVICE_HOST = "ansible_collections.dlhost.host.plugins.module_utils.service_host"
+ME = pwd.getpwuid(os.getuid()).pw_name
+MY_GROUP = grp.getgrgid(os.getgid()).gr_name
+
+
+def mine(file: Any, **more: Any) -> Any:
+    """A file of a role's, as one of who runs the tests."""
+    return dataclasses.replace(file, owner=ME, group=MY_GROUP, **more)
+
+
+def own_files(monkeypatch: pytest.MonkeyPatch, directory: Path) -> ModuleType:
+    """Have the files of roles be of who runs the tests, and remembered in a directory; returns owned_files itself."""
+    owned = importlib.import_module("ansible_collections.dlhost.host.plugins.module_utils.owned_files")
+    manifest_file, from_argument = owned.manifest_file, owned.OwnedFile.from_argument
+    monkeypatch.setattr(owned, "MANIFEST", directory / "managed.json")
+    monkeypatch.setattr(owned, "manifest_file", lambda roles: mine(manifest_file(roles)))
+    monkeypatch.setattr(owned.OwnedFile, "from_argument", lambda argument: mine(from_argument(argument)))
+    return owned
 
 
 class SystemdDouble:

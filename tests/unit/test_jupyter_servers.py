@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import grp
 import importlib
 import os
-import pwd
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -17,11 +15,9 @@ from typing import Any
 import pytest
 
 from dlhost.adapters.ansible_env import collections_path
-from tests.unit.systemd_double import SystemdDouble, user_of
+from tests.unit.systemd_double import MY_GROUP, SystemdDouble, mine, own_files, user_of
 
 PLUGINS = "ansible_collections.dlhost.host.plugins"
-ME = pwd.getpwuid(os.getuid())
-MY_GROUP = grp.getgrgid(os.getgid()).gr_name
 ADA, GRACE = "dlhost-jupyter@ada.service", "dlhost-jupyter@grace.service"
 BUSY = ["1 kernel is busy"]
 
@@ -33,7 +29,6 @@ class Host(SystemdDouble):
         monkeypatch.syspath_prepend(str(collections_path()))
         super().__init__()
         self.module = importlib.import_module(f"{PLUGINS}.modules.jupyter_servers")
-        owned = importlib.import_module(f"{PLUGINS}.module_utils.owned_files")
         self.patch = functools.partial(monkeypatch.setattr, self.module)
         self.path = path
         self.work: dict[str, list[str]] = {}
@@ -48,13 +43,7 @@ class Host(SystemdDouble):
         self.link = path / "environment"
         self.link.symlink_to(self.environment.name)
 
-        def mine(file: Any, **more: Any) -> Any:
-            return dataclasses.replace(file, owner=ME.pw_name, group=MY_GROUP, **more)
-
-        manifest_file, from_argument = owned.manifest_file, owned.OwnedFile.from_argument
-        monkeypatch.setattr(owned, "MANIFEST", path / "managed.json")
-        monkeypatch.setattr(owned, "manifest_file", lambda roles: mine(manifest_file(roles)))
-        monkeypatch.setattr(owned.OwnedFile, "from_argument", lambda argument: mine(from_argument(argument)))
+        own_files(monkeypatch, path)
         for name, function in {
             "UNIT_DIRECTORY": path / "units",
             "account": self._account,
@@ -142,7 +131,7 @@ class Host(SystemdDouble):
 @pytest.fixture
 def fresh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
     def written_by_me(file: Any) -> Any:
-        return original(dataclasses.replace(file, owner=ME.pw_name, group=MY_GROUP))
+        return original(mine(file))
 
     host = Host(tmp_path, monkeypatch)
     owned = importlib.import_module(f"{PLUGINS}.module_utils.owned_files")

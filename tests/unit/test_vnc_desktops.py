@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import grp
 import importlib
 import os
 import pwd
@@ -18,11 +17,9 @@ import pytest
 
 from dlhost.adapters.ansible_env import collections_path
 from dlhost.values.services import offer_from
-from tests.unit.systemd_double import SystemdDouble, user_of
+from tests.unit.systemd_double import MY_GROUP, SystemdDouble, mine, own_files, user_of
 
 PLUGINS = "ansible_collections.dlhost.host.plugins"
-ME = pwd.getpwuid(os.getuid()).pw_name
-MY_GROUP = grp.getgrgid(os.getgid()).gr_name
 ADA, GRACE = "dlhost-vnc@ada.service", "dlhost-vnc@grace.service"
 WEB = "dlhost-vnc-web.service"
 
@@ -34,7 +31,6 @@ class Host(SystemdDouble):
         monkeypatch.syspath_prepend(str(collections_path()))
         super().__init__()
         self.module = importlib.import_module(f"{PLUGINS}.modules.vnc_desktops")
-        owned = importlib.import_module(f"{PLUGINS}.module_utils.owned_files")
         self.path = path
         self.work: dict[str, list[str]] = {}
         self.no_login: dict[str, str] = {}
@@ -44,13 +40,7 @@ class Host(SystemdDouble):
         self.web = False
         self.password = "horse/battery"  # noqa: S105
 
-        def mine(file: Any) -> Any:
-            return dataclasses.replace(file, owner=ME, group=MY_GROUP)
-
-        manifest_file, from_argument = owned.manifest_file, owned.OwnedFile.from_argument
-        monkeypatch.setattr(owned, "MANIFEST", path / "managed.json")
-        monkeypatch.setattr(owned, "manifest_file", lambda roles: mine(manifest_file(roles)))
-        monkeypatch.setattr(owned.OwnedFile, "from_argument", lambda argument: mine(from_argument(argument)))
+        own_files(monkeypatch, path)
         make_desktop, list_of_services = self.module.make_desktop, self.module.list_of_services
 
         def desktop(request: dict[str, Any]) -> Any:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import grp
 import importlib
 import json
 import os
-import pwd
 import socket
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,11 +14,9 @@ from typing import Any
 import pytest
 
 from dlhost.adapters.ansible_env import collections_path
-from tests.unit.systemd_double import SystemdDouble
+from tests.unit.systemd_double import SystemdDouble, own_files
 
 PLUGINS = "ansible_collections.dlhost.host.plugins"
-ME = pwd.getpwuid(os.getuid()).pw_name
-MY_GROUP = grp.getgrgid(os.getgid()).gr_name
 UNIT = "zabbix-agent2.service"
 
 
@@ -31,7 +27,6 @@ class Host(SystemdDouble):
         monkeypatch.syspath_prepend(str(collections_path()))
         super().__init__()
         self.module = importlib.import_module(f"{PLUGINS}.modules.zabbix_agent")
-        owned = importlib.import_module(f"{PLUGINS}.module_utils.owned_files")
         self.path = path
         self.installed = {"zabbix-agent2": "7.0.22"}
         self.apt: dict[str, str] = {}
@@ -42,13 +37,7 @@ class Host(SystemdDouble):
         self.drop_in = path / f"units/{UNIT}.d/dlhost.conf"
         self.program = path / "zabbix_agent2"
 
-        def mine(file: Any) -> Any:
-            return dataclasses.replace(file, owner=ME, group=MY_GROUP)
-
-        manifest_file, from_argument = owned.manifest_file, owned.OwnedFile.from_argument
-        monkeypatch.setattr(owned, "MANIFEST", path / "managed.json")
-        monkeypatch.setattr(owned, "manifest_file", lambda roles: mine(manifest_file(roles)))
-        monkeypatch.setattr(owned.OwnedFile, "from_argument", lambda argument: mine(from_argument(argument)))
+        owned = own_files(monkeypatch, path)
         monkeypatch.setattr(owned, "missing_packages", lambda names: [n for n in names if n not in self.installed])
         for name, double in {
             "PROGRAM": self.program,

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
-import grp
 import importlib
-import os
-import pwd
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,10 +11,9 @@ from typing import Any
 import pytest
 
 from dlhost.adapters.ansible_env import collections_path
-from tests.unit.systemd_double import SystemdDouble
+from tests.unit.systemd_double import ME, MY_GROUP, SystemdDouble, own_files
 
 PLUGINS = "ansible_collections.dlhost.host.plugins"
-ME, MY_GROUP = pwd.getpwuid(os.getuid()).pw_name, grp.getgrgid(os.getgid()).gr_name
 SERVER, FRONTEND, TIMER = "zabbix-server.service", "dlhost-zabbix-frontend.service", "dlhost-zabbix-backup.timer"
 SETTINGS = {"hk_history": "31d", "hk_history_global": 1}
 
@@ -31,7 +26,6 @@ class Host(SystemdDouble):
         super().__init__()
         self.module = importlib.import_module(f"{PLUGINS}.modules.zabbix_server")
         self.database = importlib.import_module(f"{PLUGINS}.module_utils.zabbix_database")
-        owned = importlib.import_module(f"{PLUGINS}.module_utils.owned_files")
         path.mkdir()
         self.path = path
         self.kind, self.password, self.missing = "absent", "", ["postgresql"]
@@ -39,13 +33,7 @@ class Host(SystemdDouble):
         self.strangers: list[Any] = []
         self.backups = True
 
-        def mine(file: Any) -> Any:
-            return dataclasses.replace(file, owner=ME, group=MY_GROUP)
-
-        manifest_file, from_argument = owned.manifest_file, owned.OwnedFile.from_argument
-        monkeypatch.setattr(owned, "MANIFEST", path / "managed.json")
-        monkeypatch.setattr(owned, "manifest_file", lambda roles: mine(manifest_file(roles)))
-        monkeypatch.setattr(owned.OwnedFile, "from_argument", lambda argument: mine(from_argument(argument)))
+        owned = own_files(monkeypatch, path)
         monkeypatch.setattr(owned, "missing_packages", lambda _names: self.missing)
         for name, function in {
             "UNIT_DIRECTORY": path,
