@@ -333,6 +333,19 @@ def playbooks_fit_the_roles(repository: Repository) -> Iterator[str]:
     yield from (f"verify.yml leaves out role {name}" for name in sorted(names - verified))
 
 
+def roles_are_verified_with_what_they_were_given(repository: Repository) -> Iterator[str]:
+    """A playbook cannot take variables from another, so that verify.yml says again what the others pass."""
+    given: dict[str, str] = {}
+    for _, play in repository.plays:
+        for entry in play.get("roles", []):
+            given |= {name: " ".join(str(text).split()) for name, text in mapping(entry.get("vars")).items()}
+    for path, play in repository.plays:
+        for task in play.get("tasks", []):
+            for name, text in mapping(task.get("vars")).items():
+                if name in given and " ".join(str(text).split()) != given[name]:
+                    yield f"{path.name}: {name} is another than where its role is applied"
+
+
 def _role_name(reference: str) -> str:
     return reference.removeprefix("dlhost.host.")
 
@@ -522,6 +535,15 @@ FAULTS: list[tuple[Rule, str, str, str]] = [
     ),
     (playbooks_fit_the_roles, "playbooks/room.yml", "[]", "no playbook applies role oven"),
     (playbooks_fit_the_roles, "playbooks/verify.yml", "[]", "leaves out role oven"),
+    (
+        roles_are_verified_with_what_they_were_given,
+        "playbooks/room.yml",
+        """
+        - roles: [{role: dlhost.host.oven, vars: {oven_name: "{{ one }}"}}]
+          tasks: [{ansible.builtin.import_role: {name: dlhost.host.oven}, vars: {oven_name: "{{ two }}"}}]
+        """,
+        "oven_name is another",
+    ),
     (scripts_quote_what_they_are_given, "roles/oven/templates/a.sh.j2", "light {{ oven_name }}", "oven_name"),
     (scripts_quote_what_they_are_given, "roles/oven/templates/a.sh.j2", "light {{ a | quote ~ b }}", "~ b"),
     (no_task_file_is_a_copy, "roles/oven/tasks/main.yml", GOOD[LAMP].replace("lamp", "oven"), "is a copy of"),
