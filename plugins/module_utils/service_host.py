@@ -252,7 +252,7 @@ def wait_until_listening(servers: dict[str, tuple[str, int]]) -> None:
     Raises:
         RefusedError: One does not within START_TIMEOUT_S, or has ended.
     """
-    deadline = time.monotonic() + START_TIMEOUT_S
+    begun, deadline = time.time(), time.monotonic() + START_TIMEOUT_S
     waiting = dict(servers)
     while True:
         listeners, units = find_listeners(), find_units(list(waiting))
@@ -265,7 +265,7 @@ def wait_until_listening(servers: dict[str, tuple[str, int]]) -> None:
         if ended or time.monotonic() > deadline:
             name = (ended or list(waiting))[0]
             raise RefusedError(
-                f"{name} does not {'run' if ended else 'listen'} ({_last_words(name)}). "
+                f"{name} does not {'run' if ended else 'listen'} ({_last_words(name, begun)}). "
                 f"journalctl -u {name} tells more; run again when it is mended."
             )
         time.sleep(START_POLL_S)
@@ -273,17 +273,8 @@ def wait_until_listening(servers: dict[str, tuple[str, int]]) -> None:
 
 def log_of(unit: str) -> list[str]:
     """What a unit itself has written to the journal since its last start, without systemd's words about it."""
-    shown = run(
-        "systemctl", "show", "--timestamp=unix", "--property", "InvocationID,ExecMainStartTimestamp", unit
-    ).stdout
-    start = dict(line.split("=", 1) for line in shown.splitlines())
-    # A unit that logs its user in writes from elsewhere, and under its own name where it is given it.
-    sources = [f"SYSLOG_IDENTIFIER={unit.removesuffix('.service')}", "+"]
-    sources += [f"_SYSTEMD_INVOCATION_ID={start.get('InvocationID', '')}"]
-    # By that name, it is all of its starts that wrote.
-    since = ["--since", started] if (started := start.get("ExecMainStartTimestamp")) else []
-    said = run("journalctl", "--no-pager", "--boot", "--output", "cat", *since, *sources).stdout
-    return said.splitlines()
+    start = _start_of(unit)
+    return _journal(unit, f"_SYSTEMD_INVOCATION_ID={start['InvocationID']}", start["ExecMainStartTimestamp"])
 
 
 def must(*command: str) -> None:
@@ -297,10 +288,29 @@ def must(*command: str) -> None:
         raise RefusedError(failure(done))
 
 
-def _last_words(unit: str) -> str:
+def _last_words(unit: str, begun: float) -> str:
+    """The end of what a unit has written since `begun`, in seconds of the epoch, or its start if earlier."""
+    # systemd tries again in a moment, and the attempt that follows has said nothing yet.
+    started = _start_of(unit)["ExecMainStartTimestamp"].lstrip("@")
+    since = min(int(begun), int(started)) if started else int(begun)
     # What a process that has just ended said may still be on its way.
     run("journalctl", "--sync")
-    return " ".join(" ".join(log_of(unit)[-LOG_LINES:]).split())[-SHOWN_CHARACTERS:] or "it wrote nothing"
+    said = _journal(unit, f"_SYSTEMD_UNIT={unit}", f"@{since}")
+    return " ".join(" ".join(said[-LOG_LINES:]).split())[-SHOWN_CHARACTERS:] or "it wrote nothing"
+
+
+def _start_of(unit: str) -> dict[str, str]:
+    shown = run(
+        "systemctl", "show", "--timestamp=unix", "--property", "InvocationID,ExecMainStartTimestamp", unit
+    ).stdout
+    return {"InvocationID": "", "ExecMainStartTimestamp": ""} | dict(line.split("=", 1) for line in shown.splitlines())
+
+
+def _journal(unit: str, source: str, since: str) -> list[str]:
+    # A unit that logs its user in writes from elsewhere, and where it can under its own name: at all of its starts.
+    sources = [f"SYSLOG_IDENTIFIER={unit.removesuffix('.service')}", "+", source]
+    period = ["--since", since] if since else []
+    return run("journalctl", "--no-pager", "--boot", "--output", "cat", *period, *sources).stdout.splitlines()
 
 
 def _unit_in(groups: str) -> str:

@@ -112,10 +112,27 @@ def test_the_last_words_are_the_programs_own(
     assert asked[1][-1] == "_SYSTEMD_INVOCATION_ID=4711"
     # What it writes under its own name does, of whatever start.
     assert [*asked[1][5:-3]] == since
-    asked.clear()
-    assert host._last_words(UNIT) == "starting [C] Bad config: expected an int"
+
+
+@pytest.mark.parametrize(
+    ("started", "since"), [("@1700000000", "@1700000000"), ("@1700000009", "@1700000004"), ("", "@1700000004")]
+)
+def test_the_last_words_are_those_of_the_attempt_that_failed(
+    host: Any, monkeypatch: pytest.MonkeyPatch, started: str, since: str
+) -> None:
+    """systemd may have begun the next one, which has said nothing yet."""
+    asked: list[tuple[str, ...]] = []
+
+    def run(*command: str) -> subprocess.CompletedProcess[str]:
+        asked.append(command)
+        said = f"ExecMainStartTimestamp={started}\n" if command[0] == "systemctl" else "starting\nxinit: giving up\n"
+        return subprocess.CompletedProcess(command, 0, said, "")
+
+    monkeypatch.setattr(host, "run", run)
+    assert host._last_words(UNIT, 1700000004.7) == "starting xinit: giving up"
     # What is still on its way to the journal is waited for.
-    assert asked[0] == ("journalctl", "--sync")
+    assert asked[1] == ("journalctl", "--sync")
+    assert (asked[2][asked[2].index("--since") + 1], asked[2][-1]) == (since, f"_SYSTEMD_UNIT={UNIT}")
 
 
 @pytest.mark.parametrize(("name", "words"), [("nobody-here", "no such account"), ("root", "root's rights")])
