@@ -129,7 +129,8 @@ def _link(directory: Path, lock: dict, workshop: Workshop, held: int) -> None:
         "mirrors": workshop.mirrors,
     }
     python = str(workshop.installer / "bin" / "python")
-    done = _run([python, "-I", "-c", inspect.getsource(conda_inside)], json.dumps(question), {}, held)
+    command = [python, "-I", "-c", inspect.getsource(conda_inside)]
+    done = _run(command, json.dumps(question), conda_pip.ways_out(workshop.pip_options), held)
     try:
         error = json.loads(done.stdout.splitlines()[-1])["error"]
     except (IndexError, ValueError):

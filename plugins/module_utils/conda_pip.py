@@ -1,4 +1,7 @@
-"""uv's way to a package index: what the host's pip.conf and PIP_* say, and options of pip on top, as uv's variables."""
+"""uv's way to a package index: what the host's pip.conf and PIP_* say, and options of pip on top, as uv's variables.
+
+What of it is true for any server, its proxy and its authority's certificate, rattler takes as well.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from ansible_collections.dlhost.host.plugins.module_utils import host_proxies
 from ansible_collections.dlhost.host.plugins.module_utils.python_environment_trouble import PythonEnvironmentError
 
 # Where pip looks (pip's "Configuration"), on Linux and on macOS; the last one wins, and uv reads none of them.
@@ -52,11 +56,19 @@ def variables(options: Mapping[str, object], index: str) -> dict[str, str]:
     return found
 
 
+def ways_out(options: Mapping[str, object]) -> dict[str, str]:
+    """Of these variables those that are for any server, and not for uv alone.
+
+    Raises:
+        PythonEnvironmentError: A file of pip's configuration cannot be read.
+    """
+    return {name: value for name, value in variables(options, "").items() if not name.startswith("UV_")}
+
+
 def surroundings() -> dict[str, str]:
     """This process' variables without what somebody has told uv: another host would find something else."""
-    return {
-        name: value for name, value in os.environ.items() if not name.startswith("UV_") or name.startswith(HARMLESS)
-    }
+    here = host_proxies.surroundings()
+    return {name: value for name, value in here.items() if not name.startswith("UV_") or name.startswith(HARMLESS)}
 
 
 def without_index(options: Mapping[str, object]) -> bool:

@@ -10,7 +10,7 @@ import sys
 import zipfile
 from pathlib import Path
 
-from ansible_collections.dlhost.host.plugins.module_utils import python_lock
+from ansible_collections.dlhost.host.plugins.module_utils import host_proxies, python_lock
 from ansible_collections.dlhost.host.plugins.module_utils.python_environment_trouble import (
     PythonEnvironmentError,
     explain,
@@ -163,7 +163,7 @@ def _must(command: list[str], variables: dict[str, str], lock: int, work: Path) 
 
 
 def _run(command: list[str], variables: dict[str, str], lock: int | None) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, **variables}
+    environment = {**host_proxies.surroundings(), **variables}
     # The host's own bundle has what the host trusts besides. An option of pip outranks it, in pip.conf too.
     if CA_BUNDLE.exists():
         environment.setdefault("REQUESTS_CA_BUNDLE", str(CA_BUNDLE))

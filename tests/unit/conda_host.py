@@ -7,13 +7,16 @@ import functools
 import http.server
 import json
 import os
+import ssl
 import subprocess
 import sys
 import threading
+import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from uv import find_uv_bin
@@ -82,6 +85,58 @@ def serve(directory: Path) -> Iterator[Channel]:
 
     with listening(functools.partial(Handler, directory=str(directory))) as channel.url:
         yield channel
+
+
+@dataclasses.dataclass
+class Proxy:
+    """The only way to hosts with names of their own, all of which are the channel."""
+
+    channel: Channel
+    certificate: Path | None = None
+    """With its key, for those that are asked for by HTTPS."""
+    url: str = ""
+    asked: list[str] = dataclasses.field(default_factory=list)
+
+
+@contextmanager
+def proxy(channel: Channel, certificate: Path | None = None) -> Iterator[Proxy]:
+    """An HTTP proxy on a port of its own."""
+    known = Proxy(channel, certificate)
+    straight = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            known.asked.append(f"{self.command} {self.path}")
+            self._relay(self.wfile, urlsplit(self.path).path)
+
+        def do_CONNECT(self) -> None:
+            known.asked.append(f"{self.command} {self.path}")
+            self.send_response(200)
+            self.end_headers()
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(str(known.certificate))
+            # Whoever does not trust the certificate says so, and goes.
+            with (
+                suppress(OSError),
+                context.wrap_socket(self.connection, server_side=True) as inside,
+                inside.makefile("rb") as asking,
+                inside.makefile("wb") as answering,
+            ):
+                self._relay(answering, asking.readline().split()[1].decode())
+
+        def _relay(self, answering: Any, path: str) -> None:
+            with straight.open(f"{known.channel.url}{path}") as answer:
+                content = answer.read()
+            head = f"HTTP/1.1 200 OK\r\nContent-Length: {len(content)}\r\nConnection: close\r\n\r\n"
+            answering.write(head.encode() + content)
+            answering.flush()
+            self.close_connection = True
+
+        def log_message(self, format: str, *arguments: object) -> None:  # noqa: A002
+            """Nothing on the tests' output."""
+
+    with listening(Handler) as known.url:
+        yield known
 
 
 @dataclasses.dataclass

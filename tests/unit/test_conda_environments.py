@@ -29,10 +29,12 @@ from tests.unit.conda_host import (
     break_channel,
     installer,
     make,
+    proxy,
     serve,
 )
 from tests.unit.python_environments import ALPHA, BETA, NO_INDEX, Wheel, plugin
 from tests.unit.python_environments import serve as serve_index
+from tests.unit.tls_world import KEYS, certificate_pem, key_pem
 
 pytestmark = pytest.mark.skipif(
     (sys.platform, platform.machine()) != ("linux", "x86_64"), reason="the channel is for Linux on x86-64"
@@ -296,6 +298,57 @@ def test_what_a_mirror_serves_is_what_the_lock_names(bare: Host) -> None:
     assert "secret" not in said
 
 
+@pytest.fixture
+def certificate(tmp_path: Path) -> Path:
+    path = tmp_path / "conda.pem"
+    path.write_text(key_pem(KEYS["p256"]) + certificate_pem(KEYS["p256"], names=("conda.example.org",)))
+    return path
+
+
+def test_conda_packages_come_through_pips_proxy(bare: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bare.lock_url = "http://conda.example.org"
+    (tmp_path / "pip.conf").write_text("[global]\nproxy = http://127.0.0.1:9\n")
+    monkeypatch.setenv("PIP_CONFIG_FILE", str(tmp_path / "pip.conf"))
+    assert "conda.example.org" in bare.refuse(bare.lock("work", QUESTION))
+
+    with proxy(bare.channel) as way:
+        # The variables that are usual have no say where pip has one.
+        monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+        (tmp_path / "pip.conf").write_text(f"[global]\nproxy = {way.url}\n")
+        bare.converge(bare.lock("work", QUESTION))
+
+    assert way.asked == [f"GET {bare.lock_url}/{bare.channel.packages[QUESTION]['file']}"]
+
+
+def test_conda_packages_come_through_the_hosts_proxy_but_for_hosts_that_it_names(
+    bare: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "environment"
+    monkeypatch.setattr(plugin("module_utils.host_proxies"), "FILE", file)
+    bare.lock_url = "http://conda.example.org"
+    with proxy(bare.channel) as way:
+        file.write_text(f'# Said by hand.\nexport http_proxy="{way.url}"\nHTTPS_PROXY=\nLANG=de_DE.UTF-8\n')
+        bare.converge(bare.lock("work", QUESTION))
+        assert len(way.asked) == 1
+        file.write_text(f"http_proxy={way.url}\nno_proxy=127.0.0.1,localhost\n")
+        bare.lock_url = bare.channel.url
+        bare.converge(bare.lock("work", GREETER))
+
+    assert len(way.asked) == 1
+
+
+def test_conda_packages_come_from_a_host_that_a_private_authority_speaks_for(bare: Host, certificate: Path) -> None:
+    bare.lock_url = "https://conda.example.org"
+    with proxy(bare.channel, certificate) as way:
+        bare.pip_options["proxy"] = way.url
+        work = bare.lock("work", QUESTION)
+        assert "does not trust the certificate of https://conda.example.org/" in bare.refuse(work)
+        bare.pip_options["cert"] = str(certificate)
+        bare.converge(work)
+
+    assert set(way.asked) == {"CONNECT conda.example.org:443"}
+
+
 def test_an_option_of_pip_hides_no_part_of_a_directory_and_an_address_is_hidden(
     bare: Host, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -304,6 +357,8 @@ def test_an_option_of_pip_hides_no_part_of_a_directory_and_an_address_is_hidden(
     options = {"timeout": 6, "retries": "5", "trusted_host": [*"0123456789abcdef"], "proxy": proxy}
     # The invocation is part of the result, and here the installer's lock has the address too.
     given = {"prefix": str(bare.prefix), "environments": work, "installer": proxy, "pip_options": options}
+    # The channel is on this machine.
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
     monkeypatch.setattr("ansible.module_utils.basic._ANSIBLE_ARGS", json.dumps({"ANSIBLE_MODULE_ARGS": given}).encode())
     monkeypatch.setattr("ansible.module_utils.basic._ANSIBLE_PROFILE", "legacy")
     with pytest.raises(SystemExit):

@@ -19,6 +19,7 @@ from tests.unit.python_environments import (
     Host,
     Index,
     Wheel,
+    plugin,
     serve,
 )
 
@@ -95,6 +96,18 @@ def test_a_file_that_breaks_off_is_not_taken_for_whole(host: Host, index: Index)
     index.status, index.breaks_off = 200, ""
     host.converge()
     assert host.holds() == ["alpha-1.0", "beta-1.0"]
+
+
+def test_the_proxy_of_the_hosts_environment_is_taken(
+    host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "environment"
+    monkeypatch.setattr(plugin("module_utils.host_proxies"), "FILE", file)
+    file.write_text("http_proxy=http://127.0.0.1:9\n")
+    assert "does not answer through the proxy (" in host.refuse()
+
+    file.write_text("http_proxy=http://127.0.0.1:9\nno_proxy=127.0.0.1\n")
+    assert host.converge()["changed"]
 
 
 def test_an_index_where_nobody_listens_is_said(host: Host) -> None:
