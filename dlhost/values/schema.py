@@ -53,13 +53,20 @@ class Option:
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """What a role that is present cannot do without: always, or where variables have the values in `when`.
+    """What a role that is present cannot do without: always, or where variables have the values (or one) in `when`.
 
     `made_by` is the dlhost command that makes it; without one the user chooses.
     """
 
     when: Mapping[str, Any] = field(default_factory=dict)
     made_by: str = ""
+
+    def is_due(self, values: Mapping[str, Any]) -> bool:
+        """Whether the variables have such values."""
+        return all(
+            values.get(other) in wanted if isinstance(wanted, list) else values.get(other) == wanted
+            for other, wanted in self.when.items()
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +90,7 @@ class RoleSchema:
         if name in self.given or host.variables.get(f"{self.role}_state") == "absent":
             return False
         values = {**self.defaults, **host.variables}
-        if any(values.get(other) != wanted for other, wanted in self.needs[name].when.items()):
+        if not self.needs[name].is_due(values):
             return False
         return host.variables.get(name) is None or not str(host.variables[name]).strip()
 
@@ -190,9 +197,13 @@ def missing(hosts: Sequence[Host], schemas: Iterable[RoleSchema], inventory: str
             lacking = [host.name for host in hosts if schema.applies_to(host) and schema.lacks(host, name)]
             if lacking:
                 verb = "lacks" if len(lacking) == 1 else "lack"
-                where = "".join(f" where {other} is {value}" for other, value in need.when.items())
+                where = "".join(f" where {other} is {_either(value)}" for other, value in need.when.items())
                 fix = _fix(schema.options[name], need, inventory)
                 yield f"{', '.join(lacking)} {verb} {name}, which role {schema.role} needs{where}. {fix}"
+
+
+def _either(value: Any) -> str:
+    return " or ".join(map(str, value if isinstance(value, list) else [value]))
 
 
 def _fix(option: Option, need: Need, inventory: str) -> str:

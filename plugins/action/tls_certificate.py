@@ -14,7 +14,7 @@ DIRECTORY = "/etc/dlhost/tls"
 class ActionModule(ActionBase):
     TRANSFERS_FILES = False
     _supports_check_mode = True
-    _VALID_ARGS = frozenset(("role", "settings", "packages", "state", "prove"))
+    _VALID_ARGS = frozenset(("role", "settings", "packages", "files", "timer", "state", "prove"))
 
     def run(self, tmp=None, task_vars=None):
         result = super().run(tmp, task_vars)
@@ -29,6 +29,7 @@ class ActionModule(ActionBase):
         except TlsError as error:
             return result | _failure(str(error))
         self._arguments["consumers"] = settings.consumers
+        self._arguments["acme"] = wanted.acme_order()
         proving = boolean(self._task.args.get("prove", False))
         if wanted.expired() and not proving:
             return result | _failure(wanted.expired())
@@ -37,7 +38,7 @@ class ActionModule(ActionBase):
         if plan.get("failed"):
             return result | plan
         text, unknown_groups = plan.pop("certificate_text"), plan.pop("unknown_groups")
-        found = Found(text, plan.pop("has_key"), plan["is_pair"])
+        found = Found(text, plan.pop("has_key"), plan["is_pair"], plan.pop("issued"))
         reasons = wanted.reasons(found)
         result |= plan
         result.update(misplaced_paths=plan["changed_paths"], reasons=reasons, certificate=facts(text, wanted.now))
@@ -70,7 +71,7 @@ class ActionModule(ActionBase):
         names = ["cert.pem"] if keeps_key else ["key.pem", "cert.pem"]
         places = [DIRECTORY, *(f"{DIRECTORY}/{consumer['name']}" for consumer in wanted.settings.consumers)]
         paths = [f"{place}/{name}" for place in places for name in names]
-        after = wanted.foreseen()
+        after = wanted.foreseen(found)
         words = [
             {"prepared": "".join(f"certificate: {reason}\n" for reason in reasons)},
             {
@@ -89,7 +90,9 @@ class ActionModule(ActionBase):
 
     def _install(self, wanted: Issuer, found: Found, reasons: list[str]) -> dict:
         order = {}
-        if reasons:
+        if reasons and wanted.takes_issued(found):
+            order = {"takes_issued": True}
+        elif reasons:
             keeps_key = wanted.keeps_key(found)
             public_key = public_key_of(found.certificate) if keeps_key else ""
             makes_key = bool(wanted.key_type) and not keeps_key

@@ -6,7 +6,10 @@ import contextlib
 import re
 import ssl
 import subprocess
+from collections.abc import Iterable
 from pathlib import Path
+
+from ansible_collections.dlhost.host.plugins.module_utils.owned_files import OwnedFile
 
 # Arguments of openssl-genpkey(1).
 KEY_TYPES = {
@@ -16,6 +19,8 @@ KEY_TYPES = {
     "rsa_3072": ["-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:3072"],
     "rsa_4096": ["-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:4096"],
 }
+# What a pair's files are called, in every place.
+KEY_FILE, CERTIFICATE_FILE = "key.pem", "cert.pem"
 # Nothing but the key: whatever else stands in its file was put there by somebody else.
 KEY = re.compile(rb"-----BEGIN PRIVATE KEY-----\n[A-Za-z0-9+/=\n]+-----END PRIVATE KEY-----\n")
 NOBODY = 65534
@@ -25,6 +30,26 @@ ROUNDS = 10
 
 class TlsHostError(Exception):
     """One sentence for the user: what could not be done."""
+
+
+def placed(
+    directory: Path,
+    consumers: Iterable[tuple[str, str]],
+    key: bytes,
+    certificate: bytes,
+    owner: str = "root",
+    owners_group: str = "root",
+) -> list[OwnedFile]:
+    """The files of a pair: the owner's in the directory, and for each consumer (name, group) a copy below."""
+    places = [(directory, owners_group, 0o600)]
+    places += [(directory / name, group, 0o640) for name, group in consumers]
+    wanted = []
+    for place, group, mode in places:
+        wanted += [
+            OwnedFile(place / KEY_FILE, key, mode, owner, group, sensitive=True),
+            OwnedFile(place / CERTIFICATE_FILE, certificate, 0o644, owner, owners_group),
+        ]
+    return wanted
 
 
 def is_pair(key: Path, certificate: Path) -> bool:

@@ -15,11 +15,13 @@ description:
   - Key and certificate are written beside their places, tried as a pair, and renamed. A run that is cut in between
     leaves a pair that does not fit, which the next one makes anew.
 author: dlhost maintainers (@dlhost)
+extends_documentation_fragment: dlhost.host.owned_files
 options:
-  role:
-    description: The owner's name.
+  timer:
+    description:
+      - What renews the certificate on the host itself, by its unit's name. Where its file is among O(files) it is
+        enabled and started, and stopped before that goes.
     type: str
-    required: true
   settings:
     description: The settings of role tls, under their names without the prefix; its reference explains them.
     type: dict
@@ -57,6 +59,14 @@ options:
         description: The group that may read the key there.
         type: str
         required: true
+  acme:
+    description: Set by the action plugin to what is asked of an ACME directory; empty where none is asked.
+    type: dict
+    default: {}
+  takes_issued:
+    description: Set by it where what that gave is to be installed.
+    type: bool
+    default: false
   key_type:
     description: Set by the action plugin to the type of the key that is to be made.
     type: str
@@ -122,6 +132,11 @@ misplaced_paths:
   type: list
   elements: str
   returned: always
+timer_problems:
+  description: How the timer that renews the certificate differs from enabled and running.
+  type: list
+  elements: str
+  returned: always
 missing_packages:
   description: Packages that are not installed.
   type: list
@@ -154,12 +169,18 @@ import stat
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.dlhost.host.plugins.module_utils import debian_packages, owned_files, tls_host
+from ansible_collections.dlhost.host.plugins.module_utils import (
+    acme_host,
+    debian_packages,
+    owned_files,
+    service_host,
+    tls_host,
+)
 
 DIRECTORY = Path("/etc/dlhost/tls")
-KEY = "key.pem"
-CERTIFICATE = "cert.pem"
+KEY, CERTIFICATE = tls_host.KEY_FILE, tls_host.CERTIFICATE_FILE
 DIRECTORY_MODE = 0o755
+UNITS = Path("/etc/systemd/system")
 # In memory. What a run that was cut leaves there, the next one removes.
 STAGING = Path("/run/dlhost-tls")
 OWNER = GROUP = "root"
@@ -168,6 +189,10 @@ RIGHTS = f"[mode {DIRECTORY_MODE:04o}, owner {OWNER}:{GROUP}]\n"
 ARGUMENTS = {
     "role": {"type": "str", "required": True},
     "packages": {"type": "list", "elements": "str", "default": []},
+    "files": owned_files.FILES_ARGUMENT,
+    "timer": {"type": "str"},
+    "acme": {"type": "dict", "default": {}},
+    "takes_issued": {"type": "bool", "default": False},
     "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
     "phase": {"type": "str", "choices": ["plan", "prove", "key", "install"], "default": "plan"},
     "consumers": {
@@ -198,7 +223,12 @@ def main() -> None:
     phases = {"plan": foresee, "prove": prove, "key": make_key, "install": install}
     try:
         result = phases[module.params["phase"]](module.params)
-    except (tls_host.TlsHostError, owned_files.OwnedFilesError, debian_packages.PackagesError) as error:
+    except (
+        tls_host.TlsHostError,
+        owned_files.OwnedFilesError,
+        debian_packages.PackagesError,
+        service_host.RefusedError,
+    ) as error:
         module.fail_json(msg=str(error))
     except OSError as error:
         module.fail_json(msg=f"{error.filename}: {error.strerror}.")
@@ -211,11 +241,17 @@ def foresee(request: dict) -> dict[str, object]:
     directories = [] if absent else wrong_directories(request)
     missing = [] if absent else owned_files.missing_packages(request["packages"])
     plan = make_plan(request, _content(DIRECTORY / KEY), _content(DIRECTORY / CERTIFICATE))
+    problems = timer_problems(request, plan)
+    left = [str(acme_host.STATE)] if absent and acme_host.STATE.exists() else []
     diffs = [{"prepared": f"package {name}: not installed\n"} for name in missing]
     diffs += [_difference(directory) for directory in directories]
+    diffs += [{"prepared": f"{problem}\n"} for problem in problems]
+    diffs += [{"prepared": f"{path}: goes, with what ACME directories gave\n"} for path in left]
     return {
-        "changed": bool(plan.paths or directories or missing),
-        "changed_paths": [*map(str, directories), *plan.paths],
+        "changed": bool(plan.paths or directories or missing or problems or left),
+        "changed_paths": [*map(str, directories), *plan.paths, *left],
+        "timer_problems": problems,
+        "issued": acme_host.all_issued(acme_host.Order(**request["acme"])) if request["acme"] else [""],
         "missing_packages": missing,
         "unknown_groups": sorted({group for _name, group in _consumers(request) if not _has_group(group)}),
         "certificate_text": _content(DIRECTORY / CERTIFICATE).decode(errors="replace"),
@@ -248,7 +284,7 @@ def make_key(request: dict) -> dict[str, object]:
 
 def install(request: dict) -> dict[str, object]:
     """Phase install: everything in its place, and with a certificate or a request another pair there."""
-    is_new = bool(request["certificate"] or request["request"])
+    is_new = bool(request["certificate"] or request["request"] or request["takes_issued"])
     try:
         if is_new:
             stage_pair(request)
@@ -260,7 +296,13 @@ def install(request: dict) -> dict[str, object]:
         for directory in directories:
             shutil.chown(directory, OWNER, GROUP)
             directory.chmod(DIRECTORY_MODE)
+        problems = timer_problems(request, plan)
+        if request["timer"] and UNITS / request["timer"] in plan.remove:
+            service_host.must("systemctl", "disable", "--quiet", "--now", request["timer"])
         owned_files.carry_out(plan)
+        keep_timer(request, plan, problems)
+        if request["state"] == "absent":
+            shutil.rmtree(acme_host.STATE, ignore_errors=True)
     finally:
         shutil.rmtree(STAGING, ignore_errors=True)
     return {
@@ -276,10 +318,13 @@ def stage_pair(request: dict) -> None:
     Raises:
         TlsHostError: No server could start with them; nothing has changed.
     """
+    key, certificate = (request["key"] or "").encode(), (request["certificate"] or "").encode()
+    if request["takes_issued"]:
+        order = acme_host.Order(**request["acme"])
+        key, certificate = _content(order.live / "privkey.pem"), acme_host.issued(order)
     if not request["is_new_key"]:
         _make_staging()
-        (STAGING / KEY).write_bytes((request["key"] or "").encode() or _content(DIRECTORY / KEY))
-    certificate = (request["certificate"] or "").encode()
+        (STAGING / KEY).write_bytes(key or _content(DIRECTORY / KEY))
     if request["request"]:
         certificate = tls_host.sign_itself(STAGING / KEY, request["request"], request["valid_days"])
     (STAGING / CERTIFICATE).write_bytes(certificate)
@@ -289,15 +334,37 @@ def stage_pair(request: dict) -> None:
 
 def make_plan(request: dict, key: bytes, certificate: bytes) -> owned_files.Plan:
     """What it takes to have this pair in every place, and nothing elsewhere."""
-    places = [(DIRECTORY, GROUP, 0o600)]
-    places += [(DIRECTORY / name, group, 0o640) for name, group in _consumers(request)]
-    wanted = []
-    for directory, group, mode in places:
-        wanted += [
-            owned_files.OwnedFile(directory / KEY, key, mode, OWNER, group, sensitive=True),
-            owned_files.OwnedFile(directory / CERTIFICATE, certificate, 0o644, OWNER, GROUP),
-        ]
+    wanted = tls_host.placed(DIRECTORY, _consumers(request), key, certificate, OWNER, GROUP)
+    wanted += [owned_files.OwnedFile.from_argument(file) for file in request["files"]]
     return owned_files.plan(request["role"], wanted, request["packages"], request["state"] == "absent")
+
+
+def timer_problems(request: dict, plan: owned_files.Plan) -> list[str]:
+    """How the timer of the role differs from enabled and running, or from going; empty where the role has none."""
+    timer = request["timer"]
+    if not timer or UNITS / timer not in {Path(file["path"]) for file in request["files"]}:
+        return []
+    unit = service_host.find_units([timer])[timer]
+    written = [file.path for file in plan.write if file.path.parent == UNITS]
+    return [
+        problem
+        for problem, is_so in (
+            (f"{timer} is {unit.masked}", bool(unit.masked)),
+            (f"{timer} is not enabled", not unit.enabled),
+            (f"{timer} does not run", not unit.active),
+            (f"{timer} is to be read again", unit.reload_due or bool(written)),
+        )
+        if is_so
+    ]
+
+
+def keep_timer(request: dict, plan: owned_files.Plan, problems: list[str]) -> None:
+    """Have systemd read the units that were written or removed, and run the timer."""
+    if problems or UNITS in {path.parent for path in plan.remove}:
+        service_host.must("systemctl", "daemon-reload")
+    if problems:
+        service_host.make_startable(service_host.find_units([request["timer"]]))
+        service_host.must("systemctl", "restart", request["timer"])
 
 
 def bring_packages(request: dict) -> None:

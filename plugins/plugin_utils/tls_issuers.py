@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import abc
 import dataclasses
+import ipaddress
 import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -43,6 +44,13 @@ LONGEST_COMMON_NAME = 64  # RFC 5280, appendix A.1: ub-common-name.
 PrivateKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 CONSUMER = re.compile(r"[a-z0-9][a-z0-9_-]*")
 
+LETS_ENCRYPT = "https://acme-v02.api.letsencrypt.org/directory"
+STAGING = "https://acme-staging-v02.api.letsencrypt.org/directory"
+URL = re.compile(r"https://[^\s/@]+(/[^\s]*)?")
+EMAIL = re.compile(r"[^@\s,]+@[^@\s,]+")
+PROFILE = re.compile(r"[A-Za-z0-9_-]*")
+HOOK = re.compile(r"((/[A-Za-z0-9._@+-]+)+)?")
+
 NONE = "there is no certificate"
 UNREADABLE = "the certificate cannot be read"
 
@@ -65,15 +73,25 @@ class Settings:
     ca_key: str = dataclasses.field(repr=False)
     certificate: str
     certificate_key: str = dataclasses.field(repr=False)
+    acme_email: str = ""
+    acme_directory: str = ""
+    acme_staging: bool = False
+    acme_ca: str = ""
+    acme_profile: str = ""
+    acme_dns_hook: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
 class Found:
-    """What a host has: the text of its certificate file, whether there is a key, and whether that is its key."""
+    """What a host has: the text of its certificate file, whether there is a key, and whether that is its key.
+
+    `issued` are the certificates that ACME directories gave it, that for the present settings first: "" for none.
+    """
 
     certificate: str
     has_key: bool
     is_pair: bool
+    issued: Sequence[str] = ("",)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -127,12 +145,21 @@ class Issuer(abc.ABC):
     def keeps_key(self, found: Found) -> bool:
         """Whether a new certificate is for the key that the host has."""
 
+    def acme_order(self) -> dict[str, Any]:
+        """What the host itself asks an ACME directory for; empty where it asks none."""
+        return {}
+
+    def takes_issued(self, found: Found) -> bool:
+        """Whether the host has the pair already that is to be installed: what it was given when it asked."""
+        del found
+        return False
+
     @abc.abstractmethod
     def order(self, public_key: str) -> dict[str, Any]:
         """What the host has to install for its public key: arguments of the module's phase install."""
 
     @abc.abstractmethod
-    def foreseen(self) -> dict[str, str]:
+    def foreseen(self, found: Found) -> dict[str, str]:
         """What a certificate made now would say of itself, in the shape of described()."""
 
     def expired(self) -> str:
@@ -257,7 +284,8 @@ class _Made(Issuer):
             return False
         return key_kind(certificate.public_key()) == self.key_type
 
-    def foreseen(self) -> dict[str, str]:
+    def foreseen(self, found: Found) -> dict[str, str]:
+        del found
         return {
             "subject": self.subject,
             "names": listed(self.names),
@@ -280,8 +308,8 @@ class LocalCa(_Made):
         for variable in ("ca_certificate", "ca_key"):
             if not getattr(settings, variable).strip():
                 raise TlsError(
-                    f"tls_mode is local_ca and tls_{variable} is empty: `dlhost ca create` makes the authority of an "
-                    "inventory, and the description of tls_ca_key says how openssl does."
+                    f"tls_mode is {settings.mode} and tls_{variable} is empty: `dlhost ca create` makes the authority "
+                    "of an inventory, and the description of tls_ca_key says how openssl does."
                 )
         certificates = read_certificates(settings.ca_certificate, "tls_ca_certificate")
         if len(certificates) != 1:
@@ -431,12 +459,128 @@ class Provided(Issuer):
         )
         return {"certificate": self.text, "key": key.decode()}
 
-    def foreseen(self) -> dict[str, str]:
+    def foreseen(self, found: Found) -> dict[str, str]:
+        del found
         return described(self.text)
 
 
-# One line for each mode; acme will be another.
-ISSUERS: dict[str, type[Issuer]] = {"local_ca": LocalCa, "self_signed": SelfSigned, "provided": Provided}
+@dataclasses.dataclass(frozen=True)
+class Acme(LocalCa):
+    """Leaves it to the host to ask a directory; until that gives a certificate, it has one of the inventory's own."""
+
+    @classmethod
+    def read(cls, settings: Settings, now: datetime) -> Acme:
+        wanted = dataclasses.replace(settings, names=[name for name in settings.names if not is_loopback(name)])
+        refuse_order(wanted)
+        return super().read(wanted, now)
+
+    def client(self) -> dict[str, Any]:
+        # With a private directory it is known whom a client has to trust, whichever certificate is there now.
+        anchors = pem(self.certificate) + self.settings.acme_ca if self.settings.acme_ca else ""
+        return {"anchors": anchors, "names": self._texts}
+
+    def acme_order(self) -> dict[str, Any]:
+        """What the host asks for, and of whom: module_utils/acme_host.py, Order."""
+        return {
+            "directory": directory_of(self.settings),
+            "email": self.settings.acme_email,
+            "names": self._texts,
+            "key_type": self.key_type,
+            "profile": self.settings.acme_profile,
+            "dns_hook": self.settings.acme_dns_hook,
+            "has_ca": bool(self.settings.acme_ca.strip()),
+            "renew_days": self.settings.renew_days,
+            "consumers": [dict(consumer) for consumer in self.settings.consumers],
+        }
+
+    def takes_issued(self, found: Found) -> bool:
+        return self._is_valid(found.issued[0])
+
+    def reasons(self, found: Found) -> list[str]:
+        if self.takes_issued(found):
+            differs = "" if found.certificate == found.issued[0] else f"it is not the one that {self._directory} gave"
+            return [reason for reason in (_key_reason(found), differs) if reason]
+        # Of other names or another directory, and better than one that no browser knows, as long as it is valid.
+        if found.is_pair and found.certificate in found.issued and self._is_valid(found.certificate):
+            return []
+        return super().reasons(found)
+
+    def foreseen(self, found: Found) -> dict[str, str]:
+        return described(found.issued[0]) if self.takes_issued(found) else super().foreseen(found)
+
+    @property
+    def _directory(self) -> str:
+        return directory_of(self.settings)
+
+    def _is_valid(self, text: str) -> bool:
+        certificate = first_certificate(text)
+        return (
+            certificate is not None and certificate.not_valid_before_utc <= self.now < certificate.not_valid_after_utc
+        )
+
+
+# One line for each mode.
+ISSUERS: dict[str, type[Issuer]] = {
+    "local_ca": LocalCa,
+    "self_signed": SelfSigned,
+    "provided": Provided,
+    "acme": Acme,
+}
+
+
+def directory_of(settings: Settings) -> str:
+    return STAGING if settings.acme_staging else settings.acme_directory
+
+
+def is_loopback(name: str) -> bool:
+    """Whether it is a name by which only the host itself is reached, so that no directory can look there."""
+    try:
+        return ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return name.lower() == "localhost"
+
+
+def refuse_order(settings: Settings) -> None:
+    """Raises TlsError for what no ACME directory gives a certificate for."""
+    names = [general_name(name) for name in settings.names]
+    addresses = [name.value for name in names if isinstance(name, x509.IPAddress)]
+    if not EMAIL.fullmatch(settings.acme_email):
+        given = f"{settings.acme_email!r} is none" if settings.acme_email else "tls_acme_email is empty"
+        raise TlsError(f"tls_mode is acme, which takes an e-mail address for the account, and {given}.")
+    if not names:
+        raise TlsError(
+            "tls_mode is acme, and tls_names names nothing but the host itself; name what the internet calls it."
+        )
+    if not URL.fullmatch(settings.acme_directory):
+        raise TlsError(f"tls_acme_directory is {settings.acme_directory!r}; it is the https:// URL of a directory.")
+    if settings.acme_staging and settings.acme_directory != LETS_ENCRYPT:
+        raise TlsError("tls_acme_staging is Let's Encrypt's, and tls_acme_directory is another; give one of the two.")
+    if settings.acme_ca.strip():
+        read_certificates(settings.acme_ca, "tls_acme_ca")
+    if not PROFILE.fullmatch(settings.acme_profile):
+        raise TlsError(f"tls_acme_profile is {settings.acme_profile!r}; such names are of letters, digits, - and _.")
+    if not HOOK.fullmatch(settings.acme_dns_hook):
+        raise TlsError(
+            f"tls_acme_dns_hook is {settings.acme_dns_hook!r}; it is the absolute path of a program on the host, "
+            "without blanks."
+        )
+    if any(is_wildcard(str(name.value)) for name in names) and not settings.acme_dns_hook:
+        raise TlsError("tls_names has a wildcard, which ACME proves in the DNS only; tls_acme_dns_hook does that.")
+    if addresses and settings.acme_dns_hook:
+        raise TlsError(f"tls_names has {addresses[0]}, and tls_acme_dns_hook proves names, not addresses.")
+    if settings.acme_directory == LETS_ENCRYPT:
+        refuse_private(names)
+
+
+def refuse_private(names: Sequence[x509.GeneralName]) -> None:
+    """Raises TlsError for what a public directory does not certify, however it is asked."""
+    for name in names:
+        private = not name.value.is_global if isinstance(name, x509.IPAddress) else "." not in str(name.value)
+        if private:
+            raise TlsError(
+                f"tls_names has {name.value}, which Let's Encrypt certifies for nobody; name what the whole internet "
+                "calls the host, or give a private tls_acme_directory."
+            )
 
 
 def issuer(settings: Settings, now: datetime | None = None) -> Issuer:

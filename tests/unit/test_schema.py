@@ -130,9 +130,14 @@ def test_a_host_without_an_authority_is_named_before_it_is_connected_to() -> Non
     tls = next(schema for schema in content.role_schemas() if schema.role == "tls")
     bare, own = (Host(name, ("web",), Connection(), {}) for name in ("bare", "own"))
     own = replace(own, variables={"tls_mode": "self_signed"})
+    public = replace(own, name="public", variables={"tls_mode": "acme", "tls_ca_certificate": "x", "tls_ca_key": "x"})
 
+    assert list(missing([public], [tls], "rig")) == [
+        "public lacks tls_acme_email, which role tls needs where tls_mode is acme. "
+        "Set it in the inventory, for instance in group_vars/all."
+    ]
     assert list(missing([bare, own], [tls], "rig")) == [
-        f"bare lacks {name}, which role tls needs where tls_mode is local_ca. Make it: dlhost ca create -i rig"
+        f"bare lacks {name}, which role tls needs where tls_mode is local_ca or acme. Make it: dlhost ca create -i rig"
         for name in ("tls_ca_certificate", "tls_ca_key")
     ]
 

@@ -37,6 +37,12 @@ SETTINGS: dict[str, Any] = {
     "ca_key": CA.key,
     "certificate": "",
     "certificate_key": "",
+    "acme_email": "ada@example.org",
+    "acme_directory": "https://acme.example/dir",
+    "acme_staging": False,
+    "acme_ca": "",
+    "acme_profile": "",
+    "acme_dns_hook": "",
 }
 KEYS: dict[str, Any] = {
     "p256": ec.generate_private_key(ec.SECP256R1()),
@@ -113,7 +119,8 @@ class Host:
         self.calls = []
         check = more.pop("check", False)
         own = {"state": more.pop("state", "present"), "prove": more.pop("prove", False)}
-        arguments = {"role": "tls", "settings": {**SETTINGS, **more}, "packages": ["openssl"], **own}
+        common = {"role": "tls", "packages": ["openssl"], "files": [], "timer": "dlhost-tls-renew.timer"}
+        arguments = {**common, "settings": {**SETTINGS, **more}, **own}
         task = SimpleNamespace(args=arguments, check_mode=check, async_val=0)
         connection = SimpleNamespace(_shell=SimpleNamespace(tmpdir="none"))
         action = self.action.ActionModule(task, connection, None, None, None, None)
