@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from dlhost.adapters import openssh
+from dlhost.adapters.ansible_env import content_root
 from dlhost.errors import UnreachableError
 from dlhost.values.bench import Machine, failure, last_words, machine_from
 from dlhost.values.inventory import Host
@@ -17,6 +18,8 @@ from dlhost.values.preflight import Contact
 LOOK = Path(__file__).with_name("bench_look.sh")
 RUN = Path(__file__).with_name("bench_run.sh")
 PROGRAM = Path(__file__).with_name("bench_inside.py")
+# Below the root of the collection.
+ACTIVATION = "plugins/module_utils/conda_activation.py"
 # The notebooks' first kernel is in it, and may have been given a framework by jupyter_requirements.
 JUPYTER = "/opt/dlhost/jupyter"
 LOOK_TIMEOUT_S = 20
@@ -60,6 +63,7 @@ def run_script(python: str, limit_s: int, question: str, *arguments: Any) -> str
     """What a host's sh is sent to ask an environment."""
     settings = {
         "python": python,
+        "activation": (content_root() / ACTIVATION).read_text(encoding="utf-8"),
         "program": PROGRAM.read_text(encoding="utf-8"),
         "argument": json.dumps([question, arguments]),
         "limit_s": str(limit_s),

@@ -1,5 +1,5 @@
 # Sent to a host's sh to run bench_inside.py in one environment: lines of bench:KEY=value. Leaves nothing behind.
-# Set before: python, program, argument, limit_s.
+# Set before: python, activation, program, argument, limit_s.
 export LC_ALL=C
 # The connection may be gone before the end, which is to be noticed, and no reason to leave everything as it is.
 trap '' PIPE
@@ -22,7 +22,7 @@ fi
   # tensorflow and jax from taking most of every GPU's memory, which others may be using.
   timeout -k 5 "$limit_s" env -i PATH="${python%/*}:/usr/bin:/bin" LC_ALL=C.UTF-8 HOME="$place/home" TMPDIR="$place/home" \
     PYTHONNOUSERSITE=1 TF_FORCE_GPU_ALLOW_GROWTH=true XLA_PYTHON_CLIENT_PREALLOCATE=false \
-    "$python" -I -B -c "$program" "$argument" >"$place/said" 2>"$place/noise" &
+    "$python" -I -B -c "$activation" "$python" -I -B -c "$program" "$argument" >"$place/said" 2>"$place/noise" &
   echo $! >"$place/pid"
   wait $!
   echo $? >"$place/status"

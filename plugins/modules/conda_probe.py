@@ -134,7 +134,8 @@ def computes(name: str, directory: Path) -> str:
         said = _answer([*command, f"dlhost-{name}"])
     except NoAnswerError as error:
         return f"the kernel of {name} {error}"
-    return "" if said == f"42 {directory}" else f"the kernel of {name} says {said!r} in place of 42 {directory}"
+    right = f"42 {directory} {directory}"
+    return "" if said == right else f"the kernel of {name} says {said!r} in place of {right}"
 
 
 def has_conda() -> str:

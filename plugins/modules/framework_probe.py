@@ -62,7 +62,7 @@ import subprocess
 import tempfile
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.dlhost.host.plugins.module_utils import framework_inside
+from ansible_collections.dlhost.host.plugins.module_utils import conda_activation, framework_inside
 
 FIND_S = 30
 # A framework's first start reads gigabytes from the disk, and jax compiles for each GPU.
@@ -149,10 +149,12 @@ def ask(interpreter: str, limit_s: float, question: str, *arguments: str) -> tup
     Raises:
         NoAnswerError: It does not run, crashes or takes too long.
     """
+    run = [interpreter, "-I", "-B", "-c"]
+    activated = [*run, inspect.getsource(conda_activation), *run, inspect.getsource(framework_inside)]
     with tempfile.TemporaryDirectory(prefix="dlhost-framework-", ignore_cleanup_errors=True) as home:
         try:
             process = subprocess.Popen(
-                [interpreter, "-I", "-B", "-c", inspect.getsource(framework_inside)],
+                activated,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,

@@ -32,3 +32,11 @@ def furnish(environment: Path, *names: str, **world: Any) -> str:
 def new_environment(parent: Path) -> Path:
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", parent / "it"], check=True)
     return parent / "it"
+
+
+def activation(environment: Path, script: str) -> None:
+    """Have the environment be one of conda's, with a package that has this script for its activation."""
+    (environment / "conda-meta").mkdir()
+    path = environment / "etc" / "conda" / "activate.d" / "package.sh"
+    path.parent.mkdir(parents=True)
+    path.write_text(script)

@@ -28,6 +28,7 @@ from dlhost.render.bench import tell
 from dlhost.render.bench_plot import svg
 from dlhost.values.bench import (
     CONDA_PREFIX,
+    INSTALLED,
     Before,
     Bench,
     Machine,
@@ -43,7 +44,7 @@ from dlhost.values.checks import CheckResult
 from dlhost.values.inventory import Connection, Host
 from dlhost.values.status import NO_ANSWER, NOT_INSTALLED, Gpu, Process, Status
 from tests.unit import nvidia_smi_double as smi
-from tests.unit.framework_environments import VERSIONS, furnish, new_environment
+from tests.unit.framework_environments import VERSIONS, activation, furnish, new_environment
 from tests.unit.world import write
 
 EACH = pytest.mark.parametrize("name", VERSIONS)
@@ -237,6 +238,18 @@ def test_a_framework_that_does_not_start(rig: Rig, fate: str, reason: str) -> No
 
     assert (row["result"], row["work"]) == ("fail", "")
     assert row["reason"].startswith(reason)
+
+
+def test_an_environment_of_condas_is_activated(rig: Rig, tmp_path: Path) -> None:
+    environment = new_environment(tmp_path)
+    activation(environment, 'touch "$CONDA_PREFIX/activated"')
+    rig.link("own", environment)
+    python = rig.prefix / "envs" / "own" / "bin" / "python"
+    furnish(environment, "torch", off=[0])
+
+    adapter.ask_inside(HERE, tmp_path, str(python), 60, INSTALLED)
+
+    assert (environment / "activated").exists()
 
 
 def test_one_that_never_ends_is_ended_with_what_it_has_started(rig: Rig, tmp_path: Path) -> None:

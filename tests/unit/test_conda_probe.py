@@ -44,11 +44,13 @@ def test_a_python_is_asked_where_it_is(probe: Any, tmp_path: Path) -> None:
 
 
 def test_a_kernel_has_to_compute_in_its_own_environment(probe: Any, tmp_path: Path) -> None:
-    right = environment(tmp_path / "right", f'test "$5" = dlhost-right && echo 42 {tmp_path}/right')
+    right = environment(tmp_path / "right", f'test "$5" = dlhost-right && echo 42 {tmp_path}/right {tmp_path}/right')
     other = environment(tmp_path / "other", "echo 42 /usr")
 
     assert probe.computes("right", right) == ""
-    assert probe.computes("other", other) == f"the kernel of other says '42 /usr' in place of 42 {tmp_path}/other"
+    assert probe.computes("other", other) == (
+        f"the kernel of other says '42 /usr' in place of 42 {tmp_path}/other {tmp_path}/other"
+    )
 
 
 def test_a_distribution_that_lacks_another_is_named(probe: Any, tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ import yaml
 
 from dlhost.adapters.ansible_env import collections_path
 from tests.unit.apt_host import PLUGINS
-from tests.unit.framework_environments import VERSIONS, furnish, new_environment
+from tests.unit.framework_environments import VERSIONS, activation, furnish, new_environment
 from tests.unit.nvidia_host import with_driver
 from tests.unit.plays import results
 
@@ -63,6 +63,15 @@ def test_every_gpu_computes(probe: Any, environment: Environment, name: str) -> 
 def test_all_that_is_there_is_tried(probe: Any, environment: Environment) -> None:
     found = probe.try_out(environment(*VERSIONS, off=[0]), 1)
     assert [(seen.framework, seen.outcome) for seen in found] == [(name, "computes") for name in VERSIONS]
+
+
+def test_an_environment_of_condas_is_activated(probe: Any, tmp_path: Path) -> None:
+    environment = new_environment(tmp_path)
+    activation(environment, 'echo "$CONDA_PREFIX" >>"$CONDA_PREFIX/activated"')
+
+    assert only(probe.try_out(furnish(environment, "torch", off=[0]), 1)).outcome == "computes"
+    # Once to be asked what it has, and once to compute.
+    assert (environment / "activated").read_text() == f"{environment}\n" * 2
 
 
 @EACH

@@ -8,7 +8,7 @@ has. Needs Python alone. DIRECTORY is then served by any web server, or named as
     libanswer 1.0 1.1 2.0     compiled; has its directory in it, as C libraries do
     answer 1.0 2.0            noarch python with a command; each for one major release of libanswer
     question 1.0              noarch generic, an old package (.tar.bz2) that does not go with libanswer 2
-    greeter 1.0               has a post-link script
+    greeter 1.0               has a post-link script, and one for activation
     accel 1.0                 in builds with and without __cuda
     filler-000 to filler-199  so many that an environment is of a usual size
 """
@@ -142,7 +142,9 @@ def every() -> Iterator[Package]:
     words = {"share/question.txt": b"What do you get if you multiply six by nine?\n"}
     yield Package("question", "1.0", noarch="generic", constrains=("libanswer <2",), files=words, old_format=True)
     script = b'#!/bin/sh\necho "$PKG_NAME was linked into $PREFIX" >"$PREFIX/greeted"\n'
-    yield Package("greeter", "1.0", noarch="generic", files={"bin/.greeter-post-link.sh": script})
+    activation = b'export GREETING="hello from $CONDA_PREFIX"\n'
+    files = {"bin/.greeter-post-link.sh": script, "etc/conda/activate.d/greeter.sh": activation}
+    yield Package("greeter", "1.0", noarch="generic", files=files)
     for build, number, depends in (("cpu_0", 0, ()), ("cuda_0", 1, ("__cuda >=12",))):
         yield Package("accel", "1.0", build, number, depends, files={"share/accel": build.encode() + b"\n"})
     for number in range(FILLERS):
