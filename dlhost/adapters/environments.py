@@ -196,7 +196,7 @@ def look(host: Host, control_path_dir: Path, planned_driver: str) -> HostLook:
     script = f"echo \"glibc=$(getconf GNU_LIBC_VERSION | cut -d' ' -f2)\"\n(\n{gpu_stack.script(sysfs)}\n)\n"
     answer = openssh.ask(host, control_path_dir, f"{script}echo complete=yes\n", TIMEOUT_S)
     if answer.contact is not Contact.REACHED:
-        raise UnreachableError(f"{host.name} {answer.error}.")
+        raise UnreachableError(f"{host.name} {answer.why}.")
     said = dict(line.partition("=")[::2] for line in answer.printed.splitlines())
     gpu = gpu_stack.facts(answer.printed)
     cards = tuple((str(card["device_id"]), str(card["name"])) for card in gpu["gpus"])
@@ -214,7 +214,7 @@ def installed(host: Host, control_path_dir: Path, prefix: str, urls: bool) -> Ho
     )
     answer = openssh.ask(host, control_path_dir, script, TIMEOUT_S)
     if answer.contact is not Contact.REACHED:
-        return HostEnvironments(host.name, error=answer.error)
+        return HostEnvironments(host.name, error=answer.why)
     said = dict(line.partition("=")[::2] for line in answer.printed.splitlines())
     try:
         found = json.loads(said["environments"])

@@ -57,7 +57,7 @@ echo complete=yes
 """
     answer = openssh.ask(message.host, control_path_dir, script, TIMEOUT_S)
     if answer.contact is not Contact.REACHED:
-        return answer.error
+        return answer.why
     lines = [line.partition("=") for line in answer.printed.splitlines()]
     code = next((text for name, _, text in lines if name == "code"), "")
     return "" if code == "0" else _reason(code, [text.strip() for name, _, text in lines if name == "said"])

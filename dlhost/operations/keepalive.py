@@ -70,5 +70,5 @@ def exit_code(found: Sequence[Idle]) -> ExitCode:
 
 def _told(host: Host, answer: openssh.Answer) -> Idle:
     if answer.contact is not Contact.REACHED:
-        return Idle(host.name, error=answer.error, reached=False)
+        return Idle(host.name, error=answer.why, reached=False)
     return idle_from(host.name, answer.printed)

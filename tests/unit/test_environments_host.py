@@ -5,14 +5,16 @@ from __future__ import annotations
 import dataclasses
 import json
 import platform
+import re
 from pathlib import Path
 
 import pytest
 
-from dlhost.adapters import environments
+from dlhost.adapters import environments, openssh
 from dlhost.errors import UnreachableError
 from dlhost.values.environments import HostState, Installed, on_host
 from dlhost.values.inventory import Connection, Host
+from dlhost.values.preflight import Contact
 from tests.unit.test_conda_lock import lock, package, pin
 
 HERE = Host("here", (), Connection(transport="local"))
@@ -93,6 +95,17 @@ def test_what_another_made_is_in_sync_with_no_lock(prefix: Path, tmp_path: Path,
 def test_a_host_that_does_not_answer_is_no_host_without_environments(tmp_path: Path) -> None:
     assert environments.installed(NOWHERE, tmp_path, "/opt", urls=False).error
     with pytest.raises(UnreachableError, match="nowhere "):
+        environments.look(NOWHERE, tmp_path, "")
+
+
+def test_a_host_that_is_not_trusted_yet_is_told_with_the_way_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stranger = openssh.Answer(Contact.UNTRUSTED, "is not trusted yet")
+    monkeypatch.setattr(openssh, "ask", lambda *_: stranger)
+    way_out = "is not trusted yet; `dlhost doctor` tells how to trust it"
+    assert environments.installed(NOWHERE, tmp_path, "/opt", urls=False).error == way_out
+    with pytest.raises(UnreachableError, match=re.escape(f"nowhere {way_out}.")):
         environments.look(NOWHERE, tmp_path, "")
 
 

@@ -78,6 +78,7 @@ def test_a_host_without_the_role_has_nothing_to_fear(world: World, hosts: Hosts)
         ("", ExitCode.TASK_FAILED, "alpha: its idle-stop says nothing"),
         ('{"said": 3}', ExitCode.TASK_FAILED, "alpha: "),
         (openssh.Answer(Contact.UNREACHABLE, "does not answer"), ExitCode.UNREACHABLE, "alpha: does not answer"),
+        (openssh.Answer(Contact.UNTRUSTED, "is not trusted yet"), ExitCode.UNREACHABLE, "; `dlhost doctor` tells how"),
     ],
 )
 def test_a_host_that_does_not_do_it_says_why(
