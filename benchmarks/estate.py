@@ -6,7 +6,7 @@ import contextlib
 import datetime
 import os
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from docker.models.containers import Container
 
 PREFIX = "dlhost-bench"
+PROFILE = Profile.CPU_ONLY
 # Official images come without package lists; those of an image made here may be of any age. Unlike a machine's, their
 # apt throws packages away once they are installed.
 # Directories that every contender would have to make are there, so that no peer needs a task more for them.
@@ -109,7 +110,9 @@ class Estate:
         self._images.append(str(image.id))
         return str(image.id)
 
-    def inventory(self, *hosts: Host, settings: Mapping[str, object] | None = None) -> Inventory:
+    def inventory(
+        self, *hosts: Host, settings: Mapping[str, object] | None = None, groups: Sequence[str] = GROUPS[PROFILE]
+    ) -> Inventory:
         """An inventory begun as `dlhost init` does, then given all hosts; and the same for the peers.
 
         `settings` are variables on top of the benchmark's own.
@@ -117,14 +120,16 @@ class Estate:
         name = f"bench{next(self._numbers)}"
         first = hosts[0]
         chosen = self._settings | dict(settings or {})
-        new = NewInventory(name, first.address, USER, profile=Profile.CPU_ONLY, settings=chosen)
+        new = NewInventory(name, first.address, USER, profile=PROFILE, settings=chosen)
         location = inventory_source.own_location(name)
         begun = write(location, new, first.host_keys, {CA: self.authority.certificate})
         for variable, secret in {"tls_ca_key": self.authority.key, "jupyter_password": self.password}.items():
             set_secret(name, variable, secret, None)
         own_keys = location.path / ".ssh" / "known_hosts"
         own_keys.write_text(_known_hosts((host.name, host) for host in hosts))
-        _write_hosts(location.path / "hosts.yml", {host.name: self._variables(host, own_keys) for host in hosts})
+        _write_hosts(
+            location.path / "hosts.yml", {host.name: self._variables(host, own_keys) for host in hosts}, groups
+        )
 
         peers = self.directory / f"{name}-peers"
         peers.mkdir()
@@ -135,9 +140,8 @@ class Estate:
         )
         # Finding the interpreter would cost the peer one more round trip.
         interpreter = {"ansible_python_interpreter": "/usr/bin/python3"}
-        _write_hosts(
-            peers / "hosts.yml", {host.name: self._variables(host, known_hosts) | interpreter for host in hosts}
-        )
+        plain = {host.name: self._variables(host, known_hosts) | interpreter for host in hosts}
+        _write_hosts(peers / "hosts.yml", plain, groups)
         listed = [(host.name, self._pyinfra_data(host, known_hosts)) for host in hosts]
         (peers / "inventory.py").write_text(f"hosts = {listed!r}\n")
         return Inventory(
@@ -243,6 +247,6 @@ def _as_known(address: str, port: int) -> str:
     return address if port == 22 else f"[{address}]:{port}"
 
 
-def _write_hosts(path: Path, hosts: dict[str, dict[str, Any]]) -> None:
-    groups = {group: {"hosts": dict.fromkeys(hosts)} for group in GROUPS[Profile.CPU_ONLY]}
-    path.write_text(yaml.safe_dump({"all": {"hosts": hosts, "children": groups}}))
+def _write_hosts(path: Path, hosts: dict[str, dict[str, Any]], groups: Sequence[str]) -> None:
+    children = {group: {"hosts": dict.fromkeys(hosts)} for group in groups}
+    path.write_text(yaml.safe_dump({"all": {"hosts": hosts, "children": children}}))
