@@ -1,4 +1,7 @@
-"""Clients of the front, run on its host: `front` uses it in every way, `still` once, `others` other people's sites."""
+"""Clients of the front, run on its host: `front` uses it in every way, `still` once, `others` other people's sites.
+
+`load ADDRESS` is many of them at once, from another host, until nginx has been reloaded often enough.
+"""
 
 from __future__ import annotations
 
@@ -11,10 +14,19 @@ import ssl
 import struct
 import subprocess
 import sys
+import threading
 import time
+from pathlib import Path
 
 NAME = "rig.example.org"
-UPLOAD_MIB = 200
+BOARD = "board.example.org"
+# Not in one piece, as this file is on the host, and nothing there may have it.
+PASSWORD = "-".join(("of", "the", "front", "door"))
+UPLOAD_MIB = 1024
+ASKERS, REQUESTS = 12, 250
+WEBSOCKETS = 200
+RELOADS = 12
+LOAD_TIMEOUT_S = 100
 ANYONE = ssl.create_default_context()
 ANYONE.check_hostname = False
 ANYONE.verify_mode = ssl.CERT_NONE
@@ -47,13 +59,15 @@ def ask(path: str, method: str = "GET", body: object = None, client: Client | No
 class WebSocket:
     """RFC 6455, as far as short texts go."""
 
-    def __init__(self, path: str) -> None:
-        client = Client()
+    def __init__(self, path: str, name: str = NAME, address: str = "127.0.0.1", login: str = "") -> None:
+        client = Client(name, address)
         client.connect()
         self.stream = client.sock
         key = base64.b64encode(os.urandom(16)).decode()
-        lines = [f"GET {path} HTTP/1.1", f"Host: {NAME}", "Upgrade: websocket", "Connection: Upgrade"]
-        lines += [f"Sec-WebSocket-Key: {key}", "Sec-WebSocket-Version: 13", f"Origin: https://{NAME}", "", ""]
+        lines = [f"GET {path} HTTP/1.1", f"Host: {name}", "Upgrade: websocket", "Connection: Upgrade"]
+        lines += [f"Sec-WebSocket-Key: {key}", "Sec-WebSocket-Version: 13", f"Origin: https://{name}"]
+        lines += [f"Authorization: {login}"] if login else []
+        lines += ["", ""]
         self.stream.sendall("\r\n".join(lines).encode())
         self.reader = self.stream.makefile("rb")
         status = self.reader.readline()
@@ -114,9 +128,128 @@ def programs() -> None:
     assert ask("/programs/other.php", "POST", b"x" * (2 << 20), **form)[0] == 413
 
 
+def known(login: str = f"ada:{PASSWORD}") -> str:
+    return "Basic " + base64.b64encode(login.encode()).decode()
+
+
+GUESS = known("ada:of-a-stranger")
+
+
+def board() -> None:
+    """The site under a name of its own, with passwords."""
+    status, headers, _text = ask("/", client=Client(BOARD))
+    assert (status, headers["WWW-Authenticate"]) == (401, 'Basic realm="/"'), headers.items()
+    for login in (GUESS, known(f"eve:{PASSWORD}"), known("ada:"), f"Bearer {PASSWORD}"):
+        assert ask("/", client=Client(BOARD), Authorization=login)[0] == 401, login
+    for login in (known(), known("grace:un mot de passe à elle")):
+        status, headers, text = ask("/deep/er?a=b", client=Client(BOARD), Authorization=login)
+        seen = json.loads(text)
+        assert (status, seen["path"], seen["headers"]["Host"]) == (200, "/deep/er?a=b", BOARD), text
+        assert "Authorization" not in seen["headers"], "the password is the front's alone"
+    assert headers["Content-Security-Policy"] == "frame-ancestors https://rig.example.org", headers.items()
+    assert "X-Frame-Options" not in headers and headers["Referrer-Policy"] == "same-origin", headers.items()
+    assert WebSocket("/ws", BOARD, login=known()).echoes("42")
+    # Where nobody asks for a password, what is behind may have one of its own.
+    assert json.loads(ask("/jupyter/ada/x", Authorization="token abc")[2])["headers"]["Authorization"] == "token abc"
+    # Neither site is to be had under the other's name, nor the front's pages.
+    assert ask("/small/x", client=Client(BOARD))[0] == 401
+    assert ask("/deep/er")[0] == 404
+
+    # From an address that nobody else here comes from: hundreds at once are answered, slowly in the end, more are not.
+    guesses = [Client(BOARD, own_address()) for _ in range(500)]
+    for client in guesses:
+        client.connect()
+    for client in guesses:
+        client.request("GET", "/", headers={"Host": BOARD, "Authorization": GUESS})
+    assert (guesses[0].getresponse().status, guesses[-1].getresponse().status) == (401, 429)
+    for client in guesses:
+        client.close()
+
+    file = Path("/etc/dlhost/nginx_proxy/passwords/board.example.org=")
+    assert (file.stat().st_mode & 0o777, file.owner(), file.group()) == (0o640, "root", "www-data")
+    looks = ["grep", "-rlF", "-e", PASSWORD, "/etc", "/var", "/root", "/run"], ["journalctl", "--grep", PASSWORD]
+    told = [subprocess.run(look, capture_output=True, text=True, check=False).stdout for look in looks]
+    assert told[0] == "" and PASSWORD not in told[1], f"the password is on the host: {told}"
+
+
+def own_address() -> str:
+    with socket.socket(type=socket.SOCK_DGRAM) as route:
+        route.connect(("192.0.2.1", 9))  # Nothing is sent: it tells this host's own address.
+        return str(route.getsockname()[0])
+
+
+class Load:
+    """Clients of another host's front, all at once; `lost` says what became of those who got no answer."""
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+        self.deadline = time.monotonic() + LOAD_TIMEOUT_S
+        self.reloads = self.answers = self.reopened = 0
+        self.lost: list[str] = []
+
+    def run(self) -> None:
+        sockets = [WebSocket("/jupyter/ada/ws", address=self.address) for _ in range(WEBSOCKETS)]
+        threads = [threading.Thread(target=self.asker, args=(number,)) for number in range(ASKERS)]
+        threads += [threading.Thread(target=self.upload), threading.Thread(target=self.chatter, args=(sockets,))]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        silent = sum(not stream.echoes("at last") for stream in sockets)
+        done = f"{self.answers} answers, {self.reloads} reloads, {self.reopened} times closed between two requests"
+        sys.stdout.write(f"{done}\n")
+        assert not self.lost and not silent, (self.lost[:5], len(self.lost), silent)
+        assert self.reloads >= RELOADS, self.reloads
+
+    @property
+    def goes_on(self) -> bool:
+        return self.reloads < RELOADS and time.monotonic() < self.deadline
+
+    def asker(self, number: int) -> None:
+        """Half of them with a new connection for every request."""
+        client = Client(NAME, self.address)
+        asked = 0
+        while asked < REQUESTS or self.goes_on:
+            kept = number % 2 and client.sock
+            try:
+                client.request("GET", f"/jupyter/ada/{number}/{asked}", headers={"Host": NAME})
+                answer = client.getresponse()
+                seen = json.loads(answer.read())
+                assert answer.status == 200 and seen["path"].endswith(f"/{number}/{asked}"), seen
+            except (OSError, http.client.HTTPException) as error:
+                client.close()
+                # A server may close a connection on which nothing is asked, and a browser asks again on another.
+                if kept:
+                    self.reopened += 1
+                    continue
+                self.lost.append(repr(error))
+            asked += 1
+            self.answers += 1
+            self.reloads = max(self.reloads, seen["reloads"])
+            if not number % 2:
+                client.close()
+
+    def upload(self) -> None:
+        chunk = b"x" * (1 << 20)
+        size = UPLOAD_MIB << 20
+        client = Client(NAME, self.address)
+        sent = ask("/jupyter/ada/upload", "POST", (chunk for _ in range(UPLOAD_MIB)), client, Content_Length=str(size))
+        if (sent[0], json.loads(sent[2])["size"]) != (200, size):
+            self.lost.append(f"upload: {sent}")
+
+    def chatter(self, sockets: list[WebSocket]) -> None:
+        while self.goes_on:
+            self.lost += [f"websocket {number}" for number, one in enumerate(sockets) if not one.echoes(str(number))]
+
+
+def load() -> None:
+    Load(sys.argv[2]).run()
+
+
 def front() -> None:
     still()
     programs()
+    board()
     assert spoken(ssl.TLSVersion.TLSv1_2) == ("TLSv1.2", "h2")
     assert spoken(ssl.TLSVersion.TLSv1_3) == ("TLSv1.3", "h2")
     _status, headers, text = ask("/jupyter/ada/x", Origin="https://evil.example", X_Forwarded_For="192.0.2.9")
@@ -124,6 +257,7 @@ def front() -> None:
     assert seen["Origin"] == "https://evil.example", seen
     assert (seen["Host"], seen["X-Forwarded-Proto"], seen["X-Forwarded-For"]) == (NAME, "https", "127.0.0.1"), seen
     assert headers.get_all("X-Content-Type-Options") == ["nosniff"], headers.items()
+    assert headers.get_all("X-Frame-Options") == ["SAMEORIGIN"], headers.items()
     assert headers["Server"] == "nginx" and "Strict-Transport-Security" not in headers, headers.items()
 
     # Not only where kernels are: terminals and language servers have websockets as well.
@@ -134,12 +268,6 @@ def front() -> None:
     time.sleep(1)
     assert kept.echoes("still here"), "a reload ends no connection"
 
-    chunk = b"x" * (1 << 20)
-    length = str(UPLOAD_MIB << 20)
-    status, _headers, text = ask(
-        "/jupyter/ada/upload", "POST", (chunk for _ in range(UPLOAD_MIB)), Content_Length=length
-    )
-    assert (status, json.loads(text)["size"]) == (200, UPLOAD_MIB << 20), (status, text)
     assert ask("/small/upload", "POST", b"x" * (2 << 20))[0] == 413
     assert ask("/closed/")[0] == 403
 
@@ -152,7 +280,7 @@ def front() -> None:
     status, headers, _text = ask("/jupyter/ada")
     assert (status, headers["Location"]) == (301, "/jupyter/ada/"), headers.items()
     status, _headers, text = ask("/")
-    assert status == 200 and 'href="/jupyter/ada/"' in text, text
+    assert status == 200 and 'href="/jupyter/ada/"' in text and 'href="https://board.example.org/"' in text, text
     status, headers, _text = ask("/a?b=c", client=Client(port=80))
     assert (status, headers["Location"]) == (301, f"https://{NAME}/a?b=c"), headers.items()
     # Who was there before goes on answering for names that are nobody's.
@@ -160,18 +288,15 @@ def front() -> None:
     assert stranger[0] == 421 or stranger[2] == "somebody else's, encrypted", stranger
     assert ask("/nothing")[0] == 404
     assert ask("/.dlhost/revision")[0] == 200
-    with socket.socket(type=socket.SOCK_DGRAM) as route:
-        route.connect(("192.0.2.1", 9))  # Nothing is sent: it tells this host's own address.
-        outside = route.getsockname()[0]
-    assert ask("/.dlhost/revision", client=Client(address=outside))[0] == 404, outside
+    assert ask("/.dlhost/revision", client=Client(address=own_address()))[0] == 404, own_address()
 
     subprocess.run(["systemctl", "stop", "upstream"], check=True)
     status, headers, text = ask("/jupyter/ada/lab")
     subprocess.run(["systemctl", "start", "upstream"], check=True)
     assert status == 502 and "Nothing answers here right now" in text, (status, text)
     assert headers["Content-Type"] == "text/html" and "Referrer-Policy" in headers, headers.items()
-    log = open("/var/log/nginx/access.log").read()  # noqa: PTH123, SIM115  a script of one screen
+    log = Path("/var/log/nginx/access.log").read_text()
     assert "/a " in log and "b=c" not in log, "a query may hold a token"
 
 
-{"front": front, "still": still, "others": others}[sys.argv[1]]()
+{"front": front, "still": still, "others": others, "load": load}[sys.argv[1]]()

@@ -1,4 +1,7 @@
-"""What stands behind the front in this scenario: says what it was asked, counts what it is sent, echoes websockets."""
+"""What stands behind the front in this scenario: says what it was asked, counts what it is sent, echoes websockets.
+
+It also says how often nginx was reloaded since load.yml began, as far as that is told to RELOADS.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +10,11 @@ import hashlib
 import json
 import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455, 4.2.2
+
+RELOADS = Path("/run/dlhost-reloads")
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -18,7 +24,8 @@ class Handler(BaseHTTPRequestHandler):
         if self.headers.get("Upgrade", "").lower() == "websocket":
             self.echo()
         else:
-            self.answer(200, {"path": self.path, "headers": dict(self.headers)})
+            reloads = len(RELOADS.read_bytes()) if RELOADS.exists() else 0
+            self.answer(200, {"path": self.path, "headers": dict(self.headers), "reloads": reloads})
 
     def do_POST(self) -> None:
         left = size = int(self.headers["Content-Length"])
@@ -31,6 +38,8 @@ class Handler(BaseHTTPRequestHandler):
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("X-Content-Type-Options", "nosniff")
+        self.send_header("X-Frame-Options", "DENY")
+        self.send_header("Strict-Transport-Security", "max-age=1")
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
@@ -56,4 +65,8 @@ class Handler(BaseHTTPRequestHandler):
         pass
 
 
-ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
+class Server(ThreadingHTTPServer):
+    request_queue_size = 512
+
+
+Server(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()

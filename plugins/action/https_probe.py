@@ -8,6 +8,7 @@ import dataclasses
 from ansible.plugins.action import ActionBase
 from ansible_collections.dlhost.host.plugins.module_utils import nginx_front
 from ansible_collections.dlhost.host.plugins.plugin_utils.fresh_ssh import address_from_here
+from ansible_collections.dlhost.host.plugins.plugin_utils.piped_modules import run_with_secrets_piped
 
 
 class ActionModule(ActionBase):
@@ -18,7 +19,8 @@ class ActionModule(ActionBase):
         result = super().run(tmp, task_vars)
         address, hindrance = address_from_here(self)
         if hindrance:
-            result.update(self._execute_module("dlhost.host.https_probe", self._task.args, task_vars=task_vars))
+            passwords = [site for site in self._task.args.get("sites", []) if site.get("password")]
+            result.update(run_with_secrets_piped(self, "dlhost.host.https_probe", task_vars, passwords))
             if "reachable" not in result.get("problems", {"reachable": "the module failed"}):
                 result["unasked"]["reachable"] = f"{hindrance}, so the host looked at itself"
             return result

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import _ssl
+import base64
 import contextlib
 import dataclasses
 import socket
@@ -13,17 +14,27 @@ from collections.abc import Iterable
 
 TIMEOUT_S = 10
 LONGEST_REPLY = 1 << 16
-TOPICS = ("chain", "names", "old_tls", "paths", "headers", "redirect")
+TOPICS = ("chain", "names", "old_tls", "paths", "passwords", "headers", "redirect")
 HEADERS = ("x-content-type-options", "referrer-policy", "x-frame-options")
 # What nginx says where nobody answers behind it.
 UNANSWERED = (502, 504)
-# Where it lets nobody in from here, it says so itself, on its own page.
-DENIED = 403
+# Where it lets nobody in from here, or nobody without a password, it says so itself, on its own page.
+DENIED, ASKED = 403, 401
 OWN_PAGE = "<center>nginx"
 # The argument_spec of https_probe, where it looks from the controller and where it does from the host.
 LOOK_ARGUMENTS = {
     "names": {"type": "list", "elements": "str", "required": True},
-    "paths": {"type": "list", "elements": "str", "default": []},
+    "sites": {
+        "type": "list",
+        "elements": "dict",
+        "default": [],
+        "options": {
+            "name": {"type": "str", "default": ""},
+            "path": {"type": "str", "required": True},
+            "user": {"type": "str", "default": ""},
+            "password": {"type": "str", "default": "", "no_log": True},
+        },
+    },
     "authority": {"type": "str", "default": ""},
     "redirects": {"type": "bool", "default": True},
 }
@@ -40,6 +51,10 @@ class Answer:
     headers: dict[str, str]
     body: str
     chain: tuple[bytes, ...] = ()
+
+    def is_nginxs(self, status: int) -> bool:
+        """Whether nginx itself answers with the status, not what is behind it."""
+        return self.status == status and OWN_PAGE in self.body
 
 
 @dataclasses.dataclass
@@ -74,8 +89,10 @@ def trusting(authority: str) -> ssl.SSLContext:
     return context
 
 
-def ask(address: str, name: str, path: str, context: ssl.SSLContext | None, port: int = 443) -> Answer:
+def ask(address: str, name: str, path: str, context: ssl.SSLContext | None, port: int = 443, login: str = "") -> Answer:
     """GET a path of the server called `name` at an address; without a context by plain HTTP.
+
+    A `login` is a user's name, a colon and the password.
 
     HTTP/1.0 by hand: importing http.client takes longer than the rest of a look.
 
@@ -90,7 +107,8 @@ def ask(address: str, name: str, path: str, context: ssl.SSLContext | None, port
             stream = opened.enter_context(context.wrap_socket(stream, server_hostname=name))
             # A public method of SSLSocket from Python 3.13 on; the object behind it has had it since 3.10.
             chain = tuple(entry.public_bytes(_ssl.ENCODING_DER) for entry in stream._sslobj.get_unverified_chain())
-        stream.sendall(f"GET {path} HTTP/1.0\r\nHost: {host}\r\n\r\n".encode())
+        known = f"Authorization: Basic {base64.b64encode(login.encode()).decode()}\r\n" if login else ""
+        stream.sendall(f"GET {path} HTTP/1.0\r\nHost: {host}\r\n{known}\r\n".encode())
         reply = _beginning(stream)
     head, _blank, body = reply.decode(errors="replace").partition("\r\n\r\n")
     status, *fields = head.split("\r\n")
@@ -120,12 +138,15 @@ def _beginning(stream: socket.socket) -> bytes:
 def look(
     address: str,
     names: list[str],
-    paths: list[str],
+    sites: list[dict],
     authority: str,
     redirects: bool,
     ports: tuple[int, int] = (443, 80),
 ) -> Seen:
-    """Look at the front of an address as a browser would, by every name and path; `ports` are HTTPS and HTTP."""
+    """Look at the front of an address as a browser would, by every name and site; `ports` are HTTPS and HTTP.
+
+    A site has a path, a name where it is not the first of `names`, and somebody's user and password where it asks.
+    """
     secure, plain = ports
     seen = Seen()
     try:
@@ -144,7 +165,7 @@ def look(
     if "chain" in seen.problems:
         seen.unasked["names"] = "not known, since the certificate is not trusted"
     _look_at_old_tls(seen, address, names[0], secure)
-    _look_behind(seen, address, names[0], paths, secure)
+    _look_behind(seen, address, names[0], sites, secure)
     seen.judge("headers", (f"{header} is missing" for header in HEADERS if header not in first.headers))
     if redirects:
         seen.judge("redirect", (_redirect_problem(address, name, plain) for name in names))
@@ -184,19 +205,30 @@ def _look_at_old_tls(seen: Seen, address: str, name: str, port: int) -> None:
         seen.unasked["old_tls"] = f"not known, since this end cannot speak TLS 1.1 itself ({why})"
 
 
-def _look_behind(seen: Seen, address: str, name: str, paths: list[str], port: int) -> None:
-    problems, denied = [], []
-    for path in paths:
+def _look_behind(seen: Seen, address: str, front: str, sites: list[dict], port: int) -> None:
+    problems, open_doors, denied = [], [], []
+    for site in sites:
+        name, path, user = site["name"] or front, site["path"], site["user"]
+        where = f"https://{name}{path}" if site["name"] else path
+        logins = ["", f"{user}:{site['password']}"] if user else [""]
         try:
-            answer = ask(address, name, path, trusting_anyone(), port)
+            *strangers, answer = (ask(address, name, path, trusting_anyone(), port, login) for login in logins)
         except OSError as error:
-            problems.append(f"{path}: {error}")
+            problems.append(f"{where}: {error}")
             continue
+        open_doors += [
+            f"{where}: status {stranger.status} without a password"
+            for stranger in strangers
+            if not (stranger.is_nginxs(ASKED) or stranger.is_nginxs(DENIED))
+        ]
         if answer.status in UNANSWERED:
-            problems.append(f"{path}: status {answer.status}")
-        elif answer.status == DENIED and OWN_PAGE in answer.body:
-            denied.append(path)
+            problems.append(f"{where}: status {answer.status}")
+        elif answer.is_nginxs(DENIED):
+            denied.append(where)
+        elif user and answer.is_nginxs(ASKED):
+            open_doors.append(f"{where}: the password of {user} is refused")
     seen.judge("paths", problems)
+    seen.judge("passwords", open_doors)
     if denied and not problems:
         seen.unasked["paths"] = f"nobody may come to {', '.join(denied)} from where this was looked"
 

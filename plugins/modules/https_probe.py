@@ -19,11 +19,28 @@ options:
     type: list
     elements: str
     required: true
-  paths:
-    description: Paths of which each must have somebody behind it.
+  sites:
+    description: What there must be somebody behind.
     type: list
-    elements: str
+    elements: dict
     default: []
+    suboptions:
+      name:
+        description: The name under which it is; empty for the first of O(names).
+        type: str
+        default: ""
+      path:
+        description: Its path.
+        type: str
+        required: true
+      user:
+        description: Somebody who may come in, where it asks for a password; empty where it does not.
+        type: str
+        default: ""
+      password:
+        description: That one's password.
+        type: str
+        default: ""
   authority:
     description: PEM certificates to trust, and no other; empty for those that the machine trusts that looks.
     type: str
@@ -42,7 +59,7 @@ EXAMPLES = r"""
 - name: Verify | Look at the front from the controller
   dlhost.host.https_probe:
     names: [rig.example.org]
-    paths: [/jupyter/ada/]
+    sites: [{path: /jupyter/ada/}]
     authority: "{{ nginx_proxy_ca }}"
 """
 
@@ -50,7 +67,7 @@ RETURN = r"""
 problems:
   description:
     - What is not as it should be, as one sentence for each of C(reachable), C(chain), C(names), C(old_tls), C(paths),
-      C(headers) and C(redirect); one that is as it should be is not there.
+      C(passwords), C(headers) and C(redirect); one that is as it should be is not there.
   type: dict
   returned: always
 unasked:

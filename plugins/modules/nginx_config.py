@@ -30,6 +30,32 @@ options:
     type: list
     elements: str
     default: []
+  passwords:
+    description:
+      - Files that C(auth_basic_user_file) names. They hold hashes, which stay as they are while the passwords do.
+      - A password itself travels on standard input only.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      path:
+        description: Where it is kept, for root and nginx to read.
+        type: path
+        required: true
+      users:
+        description: Who may come in, each with a C(name) and a C(password).
+        type: list
+        elements: dict
+        required: true
+        suboptions:
+          name:
+            description: What stands before the password.
+            type: str
+            required: true
+          password:
+            description: The password.
+            type: str
+            required: true
   certificate:
     description: PEM file with the certificate and what leads to its authority.
     type: path
@@ -107,6 +133,7 @@ from ansible_collections.dlhost.host.plugins.module_utils import (
     nginx_certificate,
     nginx_front,
     nginx_host,
+    nginx_passwords,
     nginx_text,
     owned_files,
 )
@@ -119,6 +146,26 @@ PROOF_POLL_S = 0.05
 NEWEST = (99,)
 # Where a user has these from: the playbooks give the front the names of the certificate.
 NAMES = "tls_names (nginx_proxy_server_names, where role nginx_proxy is used alone)"
+# Whose workers nginx runs as, as Debian sets it.
+READER = "www-data"
+PASSWORDS_ARGUMENT = {
+    "type": "list",
+    "elements": "dict",
+    "default": [],
+    "no_log": False,
+    "options": {
+        "path": {"type": "path", "required": True},
+        "users": {
+            "type": "list",
+            "elements": "dict",
+            "required": True,
+            "options": {
+                "name": {"type": "str", "required": True},
+                "password": {"type": "str", "required": True, "no_log": True},
+            },
+        },
+    },
+}
 NO_BIND = re.compile(r"bind\(\) to \S*?:(\d+) failed \(98:")
 
 
@@ -205,6 +252,7 @@ def main() -> None:
             "files": owned_files.FILES_ARGUMENT,
             "site": {"type": "str", "default": ""},
             "names": {"type": "list", "elements": "str", "default": []},
+            "passwords": PASSWORDS_ARGUMENT,
             "certificate": {"type": "path"},
             "certificate_key": {"type": "path", "no_log": False},
             "default_site": {"type": "str", "choices": ["keep", "disabled"], "default": "keep"},
@@ -218,7 +266,12 @@ def main() -> None:
         if os.geteuid() != 0:
             raise RefusedError("nginx's configuration is root's. Set ansible_become to true and run again.")
         result = converge(module.params, module.check_mode)
-    except (RefusedError, owned_files.OwnedFilesError, debian_packages.PackagesError) as error:
+    except (
+        RefusedError,
+        owned_files.OwnedFilesError,
+        debian_packages.PackagesError,
+        nginx_passwords.PasswordError,
+    ) as error:
         module.fail_json(msg=str(error))
     except OSError as error:
         module.fail_json(msg=f"{error.filename}: {error.strerror}.")
@@ -285,6 +338,15 @@ def make_site(request: dict, chain: tuple[bytes, ...]) -> Site:
     return Site(text.replace(nginx_text.REVISION, revision), revision, names, chain, in_place=bool(present))
 
 
+def password_file(request: dict) -> owned_files.OwnedFile:
+    """One element of the module's passwords, as it is to be on this host."""
+    path = Path(request["path"])
+    people = [(user["name"], user["password"]) for user in request["users"]]
+    found = (owned_files.find(path).content or b"").decode(errors="replace")
+    text = nginx_passwords.lines(people, found)
+    return owned_files.OwnedFile(path, text.encode(), 0o640, "root", READER, sensitive=True)
+
+
 def make_plan(request: dict, chain: tuple[bytes, ...]) -> Plan:
     """Compare everything with the host, and have nginx test what would be in place.
 
@@ -293,6 +355,7 @@ def make_plan(request: dict, chain: tuple[bytes, ...]) -> Plan:
     """
     site = make_site(request, chain)
     own = [owned_files.OwnedFile.from_argument(file) for file in request["files"]]
+    own += map(password_file, request["passwords"] if site.text else [])
     own.append(owned_files.OwnedFile(nginx_text.SITE, site.text.encode()))
     owned = owned_files.plan(request["role"], own, request["packages"], absent=not site.text)
     linked = nginx_text.LINK.is_symlink() and nginx_text.LINK.readlink() == nginx_text.SITE

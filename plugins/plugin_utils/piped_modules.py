@@ -25,3 +25,10 @@ def run_piped(action: ActionBase, name: str, task_vars: dict) -> dict:
         }
     silent = {**task_vars, "ansible_no_target_syslog": True}
     return action._execute_module(name, action._task.args, task_vars=silent)
+
+
+def run_with_secrets_piped(action: ActionBase, name: str, task_vars: dict, secrets: object) -> dict:
+    """The same where there are secrets among the arguments; elsewhere the module runs over any connection."""
+    if secrets:
+        return run_piped(action, name, task_vars)
+    return action._execute_module(name, action._task.args, task_vars=task_vars)

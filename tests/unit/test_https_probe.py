@@ -10,7 +10,8 @@ import pytest
 
 from dlhost.adapters.ansible_env import collections_path
 
-ARGUMENTS = {"names": ["rig.example.org"], "paths": ["/a/"]}
+SITE = {"name": "", "path": "/a/", "user": "", "password": ""}
+ARGUMENTS = {"names": ["rig.example.org"], "sites": [SITE]}
 
 
 @pytest.fixture

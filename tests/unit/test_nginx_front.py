@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import itertools
 import ssl
 import subprocess
@@ -57,15 +58,17 @@ def serve(certificates: Path) -> Iterator[Serve]:
         headers: dict[str, str] = HEADERS,
         status: int = 200,
         body: Iterable[str] = (),
+        login: str = "",
         old_tls: bool = False,
     ) -> int:
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
-                self.send_response(status if self.path != "/" or not certificate else 200)
+                refused = login and self.path != "/" and self.headers["Authorization"] != f"Basic {login}"
+                self.send_response(401 if refused else status if self.path != "/" or not certificate else 200)
                 for name, value in headers.items():
                     self.send_header(name, value)
                 self.end_headers()
-                for part in body:
+                for part in [nginx_front.OWN_PAGE] if refused else body:
                     self.wfile.write(part.encode())
 
             def log_message(self, *_arguments: object) -> None:
@@ -92,6 +95,13 @@ def serve(certificates: Path) -> Iterator[Serve]:
         server.server_close()
 
 
+ADA = {"user": "ada", "password": "of the tests"}
+
+
+def site(**more: str) -> dict[str, str]:
+    return {"name": "", "path": "/a/", "user": "", "password": "", **more}
+
+
 @pytest.fixture
 def look(serve: Serve, certificates: Path) -> Callable[..., nginx_front.Seen]:
     """Looks at a front; what the caller does not say is as it should be."""
@@ -102,7 +112,7 @@ def look(serve: Serve, certificates: Path) -> Callable[..., nginx_front.Seen]:
                 "https": None,
                 "http": None,
                 "names": ["localhost", "127.0.0.1"],
-                "paths": ["/a/"],
+                "sites": [site()],
                 "authority": (certificates / "ours.pem").read_text(),
                 "redirects": True,
             }
@@ -111,7 +121,7 @@ def look(serve: Serve, certificates: Path) -> Callable[..., nginx_front.Seen]:
         https = wanted.https or serve("front")
         http = wanted.http or serve(headers={"Location": "https://localhost/"}, status=301)
         return nginx_front.look(
-            "127.0.0.1", wanted.names, wanted.paths, wanted.authority, wanted.redirects, (https, http)
+            "127.0.0.1", wanted.names, wanted.sites, wanted.authority, wanted.redirects, (https, http)
         )
 
     return at
@@ -198,6 +208,30 @@ def test_a_path_with_nobody_behind_it_is_named(look: Callable[..., nginx_front.S
     assert look(https=serve("front", status=403)) == nginx_front.Seen()
     closed = look(https=serve("front", status=403, body=["<center>nginx</center>"]))
     assert closed.problems == {} and "nobody may come to /a/ from" in closed.unasked["paths"]
+
+
+def test_a_site_with_passwords_is_asked_without_one_and_with_one(
+    look: Callable[..., nginx_front.Seen], serve: Serve
+) -> None:
+    login = base64.b64encode(b"ada:of the tests").decode()
+    guarded = {"sites": [site(**ADA)]}
+
+    assert look(https=serve("front", login=login), **guarded) == nginx_front.Seen()
+    down = look(https=serve("front", login=login, status=502), **guarded)
+    assert down.problems == {"paths": "/a/: status 502"}
+    other = look(https=serve("front", login=login), sites=[site(**ADA | {"password": "another"})])
+    assert other.problems == {"passwords": "/a/: the password of ada is refused"}
+    # Not even where what is behind it has a login of its own.
+    for status in (200, 401):
+        open_door = look(https=serve("front", status=status), **guarded)
+        assert open_door.problems == {"passwords": f"/a/: status {status} without a password"}
+
+
+def test_a_site_is_asked_under_its_own_name(look: Callable[..., nginx_front.Seen], serve: Serve) -> None:
+    down = look(https=serve("front", status=502), sites=[site(), site(name="127.0.0.1", path="/")])
+    assert down.problems == {"paths": "/a/: status 502"}
+    down = look(https=serve("front", status=502), sites=[site(name="127.0.0.1")])
+    assert down.problems == {"paths": "https://127.0.0.1/a/: status 502"}
 
 
 def test_missing_headers_and_redirects_are_named(look: Callable[..., nginx_front.Seen], serve: Serve) -> None:

@@ -24,6 +24,11 @@ def programs(path: str = "/app/", **more: object) -> dict[str, object]:
     return {"nginx_proxy_role_sites": [{name: value for name, value in given.items() if value is not None}]}
 
 
+def person(name: str = "ada", words: str = "of the tests") -> dict[str, str]:
+    return {"name": name, "password": words}
+
+
+NAMED = {"nginx_proxy_server_names": ["a", "b", "c"]}
 VALUES: dict[str, tuple[dict[str, object], str]] = {
     "no-name": ({"nginx_proxy_server_names": []}, "The front has no name by which"),
     "name-url": ({"nginx_proxy_server_names": ["https://rig"]}, "not https://rig"),
@@ -50,7 +55,32 @@ VALUES: dict[str, tuple[dict[str, object], str]] = {
     "programs-everything": (programs("/"), "as / does not"),
     "programs-login": (programs(login_path="/login.php"), "as /login.php does not"),
     "login-elsewhere": (sites(site(login_path="/b/login")), "as /b/login does not"),
-    "login-directive": (sites(site(login_path="/a/login {")), "begins with its site's path"),
+    "login-directive": (sites(site(login_path="/a/login {")), "begins with its path"),
+    "api-elsewhere": (programs(api_path="/api.php"), "as /api.php does not"),
+    "name-not-of-the-certificate": (
+        sites(site(server_names=["b.example.org"])),
+        "The certificate is not for b.example.org",
+    ),
+    "name-of-nobody": (sites(site(server_names=[])), "server_names of a site is empty"),
+    "name-left-for-the-front": (
+        sites(site(server_names=["rig"])) | {"nginx_proxy_server_names": ["RIG"]},
+        "none is left for the front",
+    ),
+    "path-twice-under-a-name": (
+        sites(site(server_names=["b", "c"]), site(), site(server_names=["C"])) | NAMED,
+        "Two sites have the path https://c/a/;",
+    ),
+    "passwords-of-nobody": (sites(site(basic_auth=[])), "basic_auth of a site is empty"),
+    "password-name": (
+        sites(site(basic_auth=[person("a:b")])),
+        "in basic_auth is of letters, digits and . _ @ + -, and not a:b",
+    ),
+    "password-name-twice": (sites(site(basic_auth=[person(), person()])), "names somebody twice"),
+    "password-short": (sites(site(basic_auth=[person(words="eleven char")])), "has less than 12 characters"),
+    "password-lines": (sites(site(basic_auth=[person(words="two lines\nof text")])), "several lines"),
+    "header-name": (sites(site(headers={"X Y": "z"})), "For X Y that does not hold"),
+    "header-value": (sites(site(headers={"X-A": 'b" always; return 200 "'})), "For X-A that does not hold"),
+    "header-hsts": (sites(site(headers={"strict-transport-security": "max-age=1"})), "Set nginx_proxy_hsts_max_age_s"),
     "size": (sites(site(max_body_size="1 GB")), "not 1 GB"),
     "cidr": ({"nginx_proxy_allow_cidrs": ["home"]}, "not home"),
     "cidr-of-a-site": (sites(site(allow_cidrs=["10.0.0.0/8; allow all"])), "not 10.0.0.0/8; allow all"),
@@ -67,10 +97,28 @@ VALUES: dict[str, tuple[dict[str, object], str]] = {
             ],
             "nginx_proxy_allow_cidrs": ["192.0.2.7", "2001:db8::/32"],
             "nginx_proxy_hsts_max_age_s": 300,
+            "nginx_proxy_is_trusted": True,
         },
         "",
     ),
-    "programs": (programs(login_path="/app/index.php", allow_cidrs=["192.0.2.0/24"], max_body_size="16m"), ""),
+    "named": (
+        {
+            "nginx_proxy_server_names": ["rig", "Board.example.org", "b.example.org", "192.0.2.1"],
+            "nginx_proxy_sites": [
+                site("/", "http://127.0.0.1:6006", server_names=["board.example.org", "b.example.org"]),
+                site("/x/", server_names=["board.example.org"], basic_auth=[person(), person("eve")]),
+                site("/a/", headers={"x-frame-options": "", "Content-Security-Policy": "default-src 'self'"}),
+            ],
+            "nginx_proxy_hsts_max_age_s": 300,
+        },
+        "",
+    ),
+    "programs": (
+        programs(
+            login_path="/app/index.php", api_path="/app/api.php", allow_cidrs=["192.0.2.0/24"], max_body_size="16m"
+        ),
+        "",
+    ),
     "everything-behind-one": (sites(site("/")), ""),
     "loopback": ({"nginx_proxy_server_names": ["rig", "localhost", "127.0.0.1", "::1"]}, ""),
     "nothing": ({}, ""),
@@ -120,7 +168,35 @@ def test_a_sites_own_list_replaces_the_common_one(run: dict[str, dict[str, str]]
     assert "allow 192.0.2.7; allow 2001:db8::/32; deny all;" in locations["= /jupyter/ada/login"]
     assert "allow ::1; allow 10.0.0.0/8; deny all;" in locations["/jupyter/ada.b@c/"]
     assert "deny" not in locations["/Jupyter/ada/"]
-    assert "Strict-Transport-Security" in text and "Strict-Transport-Security" not in run["nothing"]["text"]
+
+
+def test_a_name_of_a_sites_own_is_a_server_of_its_own(run: dict[str, dict[str, str]]) -> None:
+    _maps, *servers = run["named"]["text"].split("server {")
+    _stranger, front, board, other, _redirect = servers
+    assert "server_name rig 192.0.2.1;" in front and "location /a/" in front and "6006" not in front
+    assert "server_name board.example.org;" in board and "location / {" in board and "location /x/" in board
+    assert "server_name b.example.org;" in other and "location / {" in other and "location /x/" not in other
+
+
+def test_passwords_are_asked_for_by_hash_and_not_passed_on(run: dict[str, dict[str, str]]) -> None:
+    text = run["named"]["text"]
+    assert text.count("auth_basic_user_file /etc/dlhost/nginx_proxy/passwords/board.example.org=x=;") == 1
+    assert "limit_req zone=dlhost_asked" in text.split("location /x/")[1].split("}")[0]
+    assert "of the tests" not in text
+
+
+def test_a_header_of_a_sites_own_leaves_the_others(run: dict[str, dict[str, str]]) -> None:
+    text = run["named"]["text"].split("location /a/ {")[1].split("}")[0]
+    assert "add_header Content-Security-Policy \"default-src 'self'\" always;" in text
+    assert 'add_header X-Content-Type-Options "nosniff" always;' in text
+    assert "proxy_hide_header X-Frame-Options;" in text and "add_header X-Frame-Options" not in text
+
+
+def test_browsers_are_told_to_keep_to_https_once_they_trust_the_certificate(run: dict[str, dict[str, str]]) -> None:
+    assert 'add_header Strict-Transport-Security "max-age=300" always;' in run["good"]["text"]
+    for name in ("named", "nothing"):
+        assert "add_header Strict-Transport-Security" not in run[name]["text"]
+        assert "proxy_hide_header Strict-Transport-Security;" in run[name]["text"]
 
 
 def test_one_site_gets_the_start_page_and_may_be_all_there_is(run: dict[str, dict[str, str]]) -> None:
@@ -132,7 +208,8 @@ def test_one_site_gets_the_start_page_and_may_be_all_there_is(run: dict[str, dic
 def test_programs_are_run_and_what_they_read_is_not_served(run: dict[str, dict[str, str]]) -> None:
     """That nginx takes it so, and what it then serves, is molecule's matter."""
     text = run["programs"]["text"]
-    assert text.count("fastcgi_pass unix:/run/app.sock;") == 2
+    assert text.count("fastcgi_pass unix:/run/app.sock;") == 3
+    assert "location = /app/api.php {\n            limit_req zone=dlhost_asked" in text
     assert "location = /app/index.php {\n            limit_req zone=dlhost_login" in text
     # Roles log in to programs of their host on it.
     admitted = "allow 127.0.0.1; allow ::1; allow 192.0.2.0/24; deny all;"
