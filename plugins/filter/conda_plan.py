@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-from ansible_collections.dlhost.host.plugins.plugin_utils.conda_plan import Settings, plan
-
 DOCUMENTATION = r"""
 name: conda_plan
 short_description: What role conda is to keep on a host
@@ -41,6 +39,9 @@ _value:
 
 
 def conda_plan(settings: dict, inventory: str, build: bool = False) -> dict[str, object]:
+    # Whoever uses one filter of the collection loads all of them.
+    from ansible_collections.dlhost.host.plugins.plugin_utils.conda_plan import Settings, plan
+
     return plan(Settings(**settings), inventory, build)
 
 

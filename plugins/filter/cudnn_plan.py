@@ -3,9 +3,6 @@
 
 from __future__ import annotations
 
-from ansible_collections.dlhost.host.plugins.plugin_utils import compatibility
-from ansible_collections.dlhost.host.plugins.plugin_utils.cudnn_plan import Settings, plan
-
 DOCUMENTATION = r"""
 name: cudnn_plan
 short_description: What role cudnn is to do on a host
@@ -43,6 +40,10 @@ _value:
 
 
 def cudnn_plan(pairs: list, facts: dict, settings: dict) -> dict[str, object]:
+    # Whoever uses one filter of the collection loads all of them.
+    from ansible_collections.dlhost.host.plugins.plugin_utils import compatibility
+    from ansible_collections.dlhost.host.plugins.plugin_utils.cudnn_plan import Settings, plan
+
     return plan(facts or None, pairs, Settings(**settings), compatibility.load())
 
 

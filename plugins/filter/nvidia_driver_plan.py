@@ -5,9 +5,6 @@ from __future__ import annotations
 
 import datetime
 
-from ansible_collections.dlhost.host.plugins.plugin_utils import compatibility
-from ansible_collections.dlhost.host.plugins.plugin_utils.nvidia_driver_plan import Settings, plan
-
 DOCUMENTATION = r"""
 name: nvidia_driver_plan
 short_description: What role nvidia_driver is to do on a host
@@ -41,6 +38,10 @@ _value:
 
 
 def nvidia_driver_plan(facts: dict, settings: dict) -> dict[str, object]:
+    # Whoever uses one filter of the collection loads all of them.
+    from ansible_collections.dlhost.host.plugins.plugin_utils import compatibility
+    from ansible_collections.dlhost.host.plugins.plugin_utils.nvidia_driver_plan import Settings, plan
+
     return plan(facts, Settings(**settings), compatibility.load(), datetime.date.today())
 
 

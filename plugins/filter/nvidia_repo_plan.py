@@ -5,9 +5,6 @@ from __future__ import annotations
 
 import datetime
 
-from ansible_collections.dlhost.host.plugins.plugin_utils import compatibility
-from ansible_collections.dlhost.host.plugins.plugin_utils.nvidia_repo_plan import Settings, plan
-
 DOCUMENTATION = r"""
 name: nvidia_repo_plan
 short_description: Which package sources a host needs for NVIDIA's software
@@ -40,6 +37,10 @@ _value:
 
 
 def nvidia_repo_plan(facts: dict, settings: dict) -> dict[str, object]:
+    # Whoever uses one filter of the collection loads all of them.
+    from ansible_collections.dlhost.host.plugins.plugin_utils import compatibility
+    from ansible_collections.dlhost.host.plugins.plugin_utils.nvidia_repo_plan import Settings, plan
+
     return plan(facts, Settings(**settings), compatibility.load(), datetime.date.today())
 
 

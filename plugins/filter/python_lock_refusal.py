@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-from ansible_collections.dlhost.host.plugins.module_utils import python_lock
-
 DOCUMENTATION = r"""
 name: python_lock_refusal
 short_description: Why no Python environment can be made from a lock
@@ -31,6 +29,9 @@ _value:
 
 
 def python_lock_refusal(lock: str) -> str:
+    # Whoever uses one filter of the collection loads all of them.
+    from ansible_collections.dlhost.host.plugins.module_utils import python_lock
+
     try:
         python_lock.parse(lock)
     except python_lock.LockError as error:

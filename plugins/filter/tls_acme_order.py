@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-from ansible_collections.dlhost.host.plugins.plugin_utils.tls_issuers import Settings, issuer
-
 DOCUMENTATION = r"""
 name: tls_acme_order
 short_description: What a host asks an ACME directory for
@@ -31,6 +29,9 @@ _value:
 
 
 def tls_acme_order(settings: dict) -> dict:
+    # Whoever uses one filter of the collection loads all of them.
+    from ansible_collections.dlhost.host.plugins.plugin_utils.tls_issuers import Settings, issuer
+
     return issuer(Settings(**settings)).acme_order()
 
 

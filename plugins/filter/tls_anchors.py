@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-from ansible_collections.dlhost.host.plugins.plugin_utils.tls_x509 import first_certificate, is_signed_by
-
 DOCUMENTATION = r"""
 name: tls_anchors
 short_description: Whom a client of a host has to trust
@@ -37,6 +35,9 @@ _value:
 def tls_anchors(settings: dict, own: str = "") -> str:
     by_mode = {"self_signed": own, "local_ca": settings["ca_certificate"], "acme": settings["acme_ca"]}
     if settings["mode"] == "acme":
+        # Whoever uses one filter of the collection loads all of them.
+        from ansible_collections.dlhost.host.plugins.plugin_utils.tls_x509 import first_certificate, is_signed_by
+
         # As long as its directory has given none, the host has one of the inventory's authority.
         certificate, authority = first_certificate(own), first_certificate(settings["ca_certificate"])
         if certificate and authority and is_signed_by(certificate, authority):

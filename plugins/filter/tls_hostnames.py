@@ -3,9 +3,6 @@
 
 from __future__ import annotations
 
-from ansible_collections.dlhost.host.plugins.plugin_utils.tls_issuers import Settings, issuer
-from ansible_collections.dlhost.host.plugins.plugin_utils.tls_x509 import TlsError
-
 DOCUMENTATION = r"""
 name: tls_hostnames
 short_description: The names under which browsers take a host's certificate
@@ -33,6 +30,10 @@ _value:
 
 
 def tls_hostnames(settings: dict) -> list[str]:
+    # Whoever uses one filter of the collection loads all of them.
+    from ansible_collections.dlhost.host.plugins.plugin_utils.tls_issuers import Settings, issuer
+    from ansible_collections.dlhost.host.plugins.plugin_utils.tls_x509 import TlsError
+
     try:
         return issuer(Settings(**settings)).hostnames()
     except (TlsError, KeyError, TypeError):

@@ -3,9 +3,6 @@
 
 from __future__ import annotations
 
-from ansible_collections.dlhost.host.plugins.plugin_utils.tls_issuers import Settings, issuer
-from ansible_collections.dlhost.host.plugins.plugin_utils.tls_x509 import TlsError
-
 DOCUMENTATION = r"""
 name: tls_refusal
 short_description: Why a host cannot have the certificate that is asked for
@@ -37,6 +34,10 @@ _value:
 
 
 def tls_refusal(settings: dict, expired_is_fine: bool = False) -> str:
+    # Whoever uses one filter of the collection loads all of them.
+    from ansible_collections.dlhost.host.plugins.plugin_utils.tls_issuers import Settings, issuer
+    from ansible_collections.dlhost.host.plugins.plugin_utils.tls_x509 import TlsError
+
     try:
         wanted = issuer(Settings(**settings))
     except TlsError as error:

@@ -7,9 +7,6 @@ import contextlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ansible_collections.dlhost.host.plugins.plugin_utils.tls_issuers import Settings, issuer
-from ansible_collections.dlhost.host.plugins.plugin_utils.tls_x509 import TlsError
-
 DOCUMENTATION = r"""
 name: zabbix_role_server
 short_description: Where the inventory's own Zabbix server is for an agent
@@ -101,6 +98,10 @@ def _front(values: Mapping[str, Any]) -> str:
     """A name by which the server's own front is called."""
     names = _tls_names(values)
     if values.get("tls_mode") == "provided":
+        # Whoever uses one filter of the collection loads all of them.
+        from ansible_collections.dlhost.host.plugins.plugin_utils.tls_issuers import Settings, issuer
+        from ansible_collections.dlhost.host.plugins.plugin_utils.tls_x509 import TlsError
+
         given = (str(values.get(name) or "") for name in ("tls_certificate", "tls_certificate_key"))
         with contextlib.suppress(TlsError, KeyError, TypeError):  # Role tls says what is wrong with it.
             names = issuer(Settings("provided", names, "", 0, 0, (), "", "", *given)).hostnames()

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.dlhost.host.plugins.plugin_utils import conda_lock, environment_kinds
+from ansible_collections.dlhost.host.plugins.plugin_utils import conda_lock
 from ansible_collections.dlhost.host.plugins.plugin_utils.conda_lock import CondaLockError, Environment, Lock
 
 # What frameworks that compute on a GPU bring: PyPI's wheels of CUDA, or conda-forge's.
@@ -96,7 +96,7 @@ def _locked(environment: Environment, locks: Path, inventory: str, build: bool) 
         "virtual_packages": dict(lock.virtual_packages),
         "holds": _holds(lock),
         "python": _site_packages(lock),
-        "index": environment_kinds.wheel_index(lock.wheels) if lock.wheels else "",
+        "index": _wheel_index(lock.wheels),
         "lock_command": command,
     }
 
@@ -124,6 +124,15 @@ def _holds(lock: Lock) -> dict[str, str]:
     """What an environment of the lock has, by name: versions of conda packages with their builds, those of pip."""
     conda = {package.name: f"{package.version}={package.build}" for package in lock.conda}
     return {**conda, **{f"{pin.name} (pip)": pin.version for pin in lock.pins}}
+
+
+def _wheel_index(wheels: str) -> str:
+    if not wheels:
+        return ""
+    # It brings the compatibility table, and most runs do without.
+    from ansible_collections.dlhost.host.plugins.plugin_utils import environment_kinds
+
+    return str(environment_kinds.wheel_index(wheels))
 
 
 def _site_packages(lock: Lock) -> str:
