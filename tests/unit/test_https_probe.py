@@ -65,3 +65,15 @@ def test_without_a_way_there_the_host_looks_and_that_is_said(probe: Any, how: di
     # What it cannot reach itself is no matter of the way.
     broken = probe(**how, problems={"reachable": "refused"})
     assert broken["unasked"] == {} and broken["problems"] == {"reachable": "refused"}
+
+
+def test_where_the_host_looks_it_gets_passwords_on_standard_input_alone(
+    probe: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    piped = importlib.import_module("ansible_collections.dlhost.host.plugins.plugin_utils.piped_modules")
+    answer = {"looked": "piped", "problems": {}, "unasked": {}}
+    monkeypatch.setattr(piped, "run_piped", lambda *_arguments: answer)
+
+    assert probe(transport="docker")["looked"] == "itself"
+    monkeypatch.setitem(SITE, "password", "of the tests")
+    assert probe(transport="docker")["looked"] == "piped"
