@@ -305,6 +305,7 @@ def front() -> None:
     assert ask("/.dlhost/revision", client=Client(address=own_address()))[0] == 404, own_address()
 
     subprocess.run(["systemctl", "stop", "upstream"], check=True)
+    assert [ask("/", client=Client(BOARD), **login)[0] for login in ({}, {"Authorization": known()})] == [401, 502]
     status, headers, text = ask("/jupyter/ada/lab")
     subprocess.run(["systemctl", "start", "upstream"], check=True)
     assert status == 502 and "Nothing answers here right now" in text, (status, text)
