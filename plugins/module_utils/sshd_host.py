@@ -11,7 +11,8 @@ import time
 from pathlib import Path
 
 from ansible_collections.dlhost.host.plugins.module_utils import sshd
-from ansible_collections.dlhost.host.plugins.module_utils.commands import failure, run
+from ansible_collections.dlhost.host.plugins.module_utils.commands import run
+from ansible_collections.dlhost.host.plugins.module_utils.service_host import RefusedError, must
 
 SSHD = "/usr/sbin/sshd"
 RUN_DIRECTORY = Path("/run/sshd")
@@ -23,10 +24,6 @@ SOCKET_GENERATORS = (
     Path("/usr/lib/systemd/system-generators/sshd-socket-generator"),
     Path("/lib/systemd/system-generators/sshd-socket-generator"),
 )
-
-
-class RefusedError(Exception):
-    """One sentence for the user: why, and what to do. The host is as it was."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -145,6 +142,21 @@ def load(unit: Unit, listeners_change: bool) -> None:
         time.sleep(0.02)
 
 
+def reload_lines(unit: Unit) -> list[str]:
+    """Lines of sh that have sshd use the files in place, whether it ran or not."""
+    if unit.socket:
+        serving, again = "ssh.socket", f"systemctl stop {unit.name}; systemctl restart ssh.socket"
+    else:
+        serving, again = unit.name, f"systemctl reload {unit.name} || systemctl restart {unit.name}"
+    return [
+        # While the host boots, sshd has not been started yet and reads the restored files by itself.
+        f"    if systemctl is-active --quiet {serving}; then {again}",
+        '    else case "$(systemctl is-system-running)" in',
+        f"        initializing|starting) ;; *) systemctl start {serving};; esac",
+        "    fi",
+    ]
+
+
 def host_ports(unit: Unit, configuration: sshd.Configuration, connection: Connection) -> list[int]:
     """The ports that the host's own files ask for."""
     if not unit.socket or socket_follows_sshd():
@@ -196,12 +208,6 @@ def run_directory():
         with contextlib.suppress(OSError):
             if missing and run("systemctl", "is-active", "--quiet", "ssh.service").returncode != 0:
                 RUN_DIRECTORY.rmdir()
-
-
-def must(*command: str) -> None:
-    answer = run(*command)
-    if answer.returncode != 0:
-        raise RefusedError(failure(answer))
 
 
 def _written(path: Path) -> int:

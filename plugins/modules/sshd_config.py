@@ -17,13 +17,8 @@ description:
     fails, the host goes back to the old state, by itself if need be.
   - A new port is served beside the old one until it has carried a login.
 author: dlhost maintainers (@dlhost)
-extends_documentation_fragment: dlhost.host.owned_files
+extends_documentation_fragment: [dlhost.host.owned_files, dlhost.host.guarded_change]
 options:
-  packages:
-    description: Debian packages that the role wants. Installed where missing; removal takes only what the role brought.
-    type: list
-    elements: str
-    default: []
   users:
     description: Accounts whose effective configuration is compared, besides the connecting user.
     type: list
@@ -52,24 +47,6 @@ options:
     description: Refuse passwords although an administrator of the host has no authorized key.
     type: bool
     default: false
-  guard:
-    description: Arm the self-revert and prove the login from the controller. Needs an SSH connection.
-    type: bool
-    default: true
-  guard_timeout_s:
-    description: Seconds after which an unproved change is taken back by the host.
-    type: int
-    default: 120
-  state:
-    description: With V(absent), the role's files are removed.
-    type: str
-    choices: [present, absent]
-    default: present
-  phase:
-    description: Set by the action plugin.
-    type: str
-    choices: [plan, install, apply, confirm, revert]
-    default: plan
   login_user:
     description: Set by the action plugin to the account that the connection logs in to; empty where that is not SSH.
     type: str
@@ -145,12 +122,7 @@ import os
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.dlhost.host.plugins.module_utils import (
-    debian_packages,
-    owned_files,
-    sshd,
-    sshd_guard,
-)
+from ansible_collections.dlhost.host.plugins.module_utils import debian_packages, owned_files, sshd
 from ansible_collections.dlhost.host.plugins.module_utils.key_login import (
     AGAIN,
     require_admins_keys,
@@ -169,11 +141,14 @@ from ansible_collections.dlhost.host.plugins.module_utils.sshd_host import (
     host_ports,
     listening_ports,
     load,
+    reload_lines,
     run,
     run_directory,
     socket_follows_sshd,
 )
+from ansible_collections.dlhost.host.plugins.module_utils.way_back import ARGUMENTS, PutBack, WayBack
 
+WAY_BACK = WayBack("ssh_hardening", "sshd", "the old sshd configuration")
 OLD_PORT = Path("/etc/ssh/sshd_config.d/00-dlhost-old-port.conf")
 MINIMUM_RSA_BITS = 3072  # NIST SP 800-57 part 1: 128 bits of strength.
 
@@ -272,11 +247,8 @@ def main() -> None:
                 },
             },
             "allow_keyless_admins": {"type": "bool", "default": False},
-            "guard": {"type": "bool", "default": True},
-            "guard_timeout_s": {"type": "int", "default": 120},
-            "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
-            "phase": {"type": "str", "choices": ["plan", "install", "apply", "confirm", "revert"], "default": "plan"},
             "login_user": {"type": "str", "default": ""},
+            **ARGUMENTS,
         },
         supports_check_mode=True,
     )
@@ -321,8 +293,8 @@ def foresee(request: dict) -> dict[str, object]:
 
 def apply(request: dict) -> dict[str, object]:
     """Phase apply: swap the new state in, with the way back armed."""
-    if sshd_guard.is_armed():
-        sshd_guard.take_back()
+    if WAY_BACK.is_armed():
+        WAY_BACK.take_back()
     plan = make_plan(request)
     refuse_conflicts(plan)
     refuse_lockout(request, plan)
@@ -333,44 +305,29 @@ def apply(request: dict) -> dict[str, object]:
     wanted = {file.path: file for file in [*plan.owned.write, *plan.write, *both_ports]}
     staged = owned_files.stage([*wanted.values()])
     goes = [path for path in [*plan.owned.remove, *plan.strays] if path not in staged]
-    try:
-        sshd_guard.arm([*staged, *goes], plan.unit, request["guard_timeout_s"] if request["guard"] else 0)
-        owned_files.swap(staged)
-        for path in goes:
-            path.unlink()
+    put_back = PutBack(reload_lines(plan.unit), f"{plan.unit.name} ssh.socket", [SOCKET_DROP_IN.parent])
+    with WAY_BACK.change(staged, goes, put_back, request["guard_timeout_s"] if request["guard"] else 0):
         _require_effective(request, {str(file.path) for file in both_ports})
         load(plan.unit, plan.listeners_change)
-    except BaseException as error:
-        owned_files.discard(staged)
-        sshd_guard.take_back()
-        if isinstance(error, Exception):
-            raise RefusedError(f"{error} The host is as it was.") from None
-        raise
-    if not request["guard"]:
-        sshd_guard.disarm()
     return plan.result()
 
 
 def confirm(request: dict) -> dict[str, object]:
     """Phase confirm: this call came over the new login, so the old port closes and the way back goes."""
-    if not sshd_guard.is_armed():
-        raise RefusedError(
-            "The new login works, but it came after the host had taken the change back "
-            f"({request['guard_timeout_s']} s). Raise ssh_hardening_guard_timeout_s and run again."
-        )
+    WAY_BACK.require_armed(request["guard_timeout_s"])
     plan = make_plan({**request, "login_user": ""})
     if plan.strays or plan.owned.write:
         owned_files.swap(owned_files.stage(plan.owned.write))
         for path in plan.strays:
             path.unlink()
         load(plan.unit, True)
-    sshd_guard.disarm()
+    WAY_BACK.disarm()
     return {"changed": True}
 
 
 def revert(_request: dict) -> dict[str, object]:
     """Phase revert: take the change back now instead of when the timer runs out."""
-    sshd_guard.take_back()
+    WAY_BACK.take_back()
     return {"changed": True}
 
 
@@ -439,7 +396,7 @@ def make_plan(request: dict) -> Plan:
         closed_ports=sorted({*ports} - listening_ports()),
         old_port=connection.port if connection.port and connection.port not in ports else 0,
         strays=[path for path in (OLD_PORT, SOCKET_DROP_IN) if path.exists() and path not in places],
-        unfinished=sshd_guard.is_armed(),
+        unfinished=WAY_BACK.is_armed(),
         login_key_comes=any(entry["user"] == request["login_user"] and entry["keys"] for entry in keys),
     )
 
