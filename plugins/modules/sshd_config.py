@@ -123,6 +123,7 @@ from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.dlhost.host.plugins.module_utils import debian_packages, owned_files, sshd
+from ansible_collections.dlhost.host.plugins.module_utils.firewall_host import RULES, letting_in
 from ansible_collections.dlhost.host.plugins.module_utils.key_login import (
     AGAIN,
     require_admins_keys,
@@ -141,6 +142,7 @@ from ansible_collections.dlhost.host.plugins.module_utils.sshd_host import (
     host_ports,
     listening_ports,
     load,
+    must,
     reload_lines,
     run,
     run_directory,
@@ -170,7 +172,9 @@ NOTHING_KNOWN = {
 @dataclasses.dataclass(frozen=True)
 class Plan:
     owned: owned_files.Plan
-    write: list[owned_files.OwnedFile]  # Besides the role's own: the Include line and authorized keys.
+    write: list[
+        owned_files.OwnedFile
+    ]  # Besides the role's own: the Include line, authorized keys, the firewall's port.
     diffs: list[dict[str, str]]
     conflicts: list[sshd.Conflict]
     configuration: sshd.Configuration  # As it will be.
@@ -305,9 +309,14 @@ def apply(request: dict) -> dict[str, object]:
     wanted = {file.path: file for file in [*plan.owned.write, *plan.write, *both_ports]}
     staged = owned_files.stage([*wanted.values()])
     goes = [path for path in [*plan.owned.remove, *plan.strays] if path not in staged]
-    put_back = PutBack(reload_lines(plan.unit), f"{plan.unit.name} ssh.socket", [SOCKET_DROP_IN.parent])
+    lines = reload_lines(plan.unit)
+    if RULES in staged:
+        lines.append(f"    nft --file {RULES}")
+    put_back = PutBack(lines, f"{plan.unit.name} ssh.socket", [SOCKET_DROP_IN.parent])
     with WAY_BACK.change(staged, goes, put_back, request["guard_timeout_s"] if request["guard"] else 0):
         _require_effective(request, {str(file.path) for file in both_ports})
+        if RULES in staged:
+            must("nft", "--file", str(RULES))
         load(plan.unit, plan.listeners_change)
     return plan.result()
 
@@ -383,6 +392,8 @@ def make_plan(request: dict) -> Plan:
         write += _key_file(entry, evaluate(configuration, entry["user"], connection))
     if not sets_port:
         ports = host_ports(unit, configuration, connection)
+    # A firewall of ours would shut out the login that proves a new port, and every one after the next boot.
+    write += letting_in(ports)
     if owned.paths:
         _require_host_keys(evaluate(alone, "root", connection), default)
     return Plan(

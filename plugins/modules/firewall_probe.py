@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Ansible module: who listens on the host and should not be reached. The action plugin tries it from the controller."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: firewall_probe
+short_description: Try from the controller what a host's firewall lets in
+description:
+  - A port that is let in answers, if only to refuse; one that is not is silent. Tries the ports that should answer,
+    those on which the host listens beyond loopback and that should not, and one on which nobody listens. Published
+    ports of containers are forwarded and not tried. Never fails; the caller judges.
+author: dlhost maintainers (@dlhost)
+options:
+  open_ports:
+    description: TCP ports that should answer.
+    type: list
+    elements: int
+    required: true
+  let_in:
+    description: TCP ports and ranges, such as C(8000-8010), that somebody may reach; these are not among the others.
+    type: list
+    elements: str
+    required: true
+attributes:
+  check_mode:
+    support: full
+    description: Changes nothing in any mode.
+"""
+
+EXAMPLES = r"""
+- name: Verify | Try the ports from the controller
+  dlhost.host.firewall_probe:
+    open_ports: [22, 443]
+    let_in: ["22", "443", "8000-8010"]
+  register: __firewall_probe
+"""
+
+RETURN = r"""
+shut_ports:
+  description: What the controller tried besides.
+  type: list
+  elements: int
+  returned: always
+skipped_because:
+  description: Why nothing was tried; empty where it was.
+  type: str
+  returned: always
+silent:
+  description: Ports that should answer and do not.
+  type: list
+  elements: int
+  returned: always
+answering:
+  description: Ports that should not answer and do.
+  type: list
+  elements: int
+  returned: always
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.dlhost.host.plugins.module_utils.firewall_rules import Opening
+from ansible_collections.dlhost.host.plugins.module_utils.service_host import RefusedError, find_listeners
+
+# Docker forwards what arrives from outside, and this program of its takes only what does not.
+FORWARDED = "docker-proxy,"
+LOOPBACK = ("127.", "::1")
+# The dynamic ports of RFC 6335 begin here; one on which nobody listens is refused unless it is dropped.
+FIRST_DYNAMIC_PORT = 49152
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "open_ports": {"type": "list", "elements": "int", "required": True},
+            "let_in": {"type": "list", "elements": "str", "required": True},
+        },
+        supports_check_mode=True,
+    )
+    try:
+        shut = shut_ports([Opening(port) for port in module.params["let_in"]])
+    except RefusedError as error:
+        module.fail_json(msg=str(error))
+    module.exit_json(changed=False, shut_ports=shut)
+
+
+def shut_ports(let_in: list[Opening]) -> list[int]:
+    """Ports that somebody listens on and that nobody should reach, and one without a listener."""
+    listeners = find_listeners()
+    beyond = {
+        each.port
+        for each in listeners
+        if not each.address.startswith(LOOPBACK) and not each.program.startswith(FORWARDED)
+    }
+    held = {each.port for each in listeners}
+    unused = next((port for port in range(FIRST_DYNAMIC_PORT, 65536) if port not in held and not _in(port, let_in)), 0)
+    return sorted({port for port in beyond if not _in(port, let_in)} | {unused} - {0})
+
+
+def _in(port: int, openings: list[Opening]) -> bool:
+    return any(port in opening.range for opening in openings)
+
+
+if __name__ == "__main__":
+    main()
