@@ -1,5 +1,5 @@
 # The few verbs of a developer; what they do lies in tools/.
-.PHONY: demo test test-slow lint unit molecule e2e docs lock benchmark faults dist clean
+.PHONY: demo test test-slow lint unit molecule e2e docs lock benchmark audit faults dist clean
 
 # A process for each core; tests of a file stay together, end-to-end tests as tests/conftest.py says.
 PROCESSES = logical
@@ -47,6 +47,10 @@ lock:
 benchmark:
 	tools/setup dev
 	.venv/bin/python -m benchmarks
+
+audit:
+	tools/setup dev
+	.venv/bin/python -m tools.audit $(AUDIT)
 
 faults:
 	tools/setup dev

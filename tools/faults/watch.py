@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Self
 
 LOGIN_EVERY_S = 2.0
-LOOK_EVERY_S = 0.1
+LOOK_EVERY_S = 0.2
 # A login of its own ends after so many seconds, and the next one is tried.
 LOGIN_TIMEOUT_S = 20
 
