@@ -107,7 +107,7 @@ VALUES: dict[str, tuple[dict[str, object], str]] = {
             "nginx_proxy_sites": [
                 site("/", "http://127.0.0.1:6006", server_names=["board.example.org", "b.example.org"]),
                 site("/x/", server_names=["board.example.org"], basic_auth=[person(), person("eve")]),
-                site("/a/", headers={"x-frame-options": "", "Content-Security-Policy": "default-src 'self'"}),
+                site("/a/", headers={"x-frame-options": "", "Content-Security-Policy": "default-src 'self'", "X-A": 0}),
             ],
             "nginx_proxy_hsts_max_age_s": 300,
         },
@@ -189,6 +189,7 @@ def test_a_header_of_a_sites_own_leaves_the_others(run: dict[str, dict[str, str]
     text = run["named"]["text"].split("location /a/ {")[1].split("}")[0]
     assert "add_header Content-Security-Policy \"default-src 'self'\" always;" in text
     assert 'add_header X-Content-Type-Options "nosniff" always;' in text
+    assert 'add_header X-A "0" always;' in text
     assert "proxy_hide_header X-Frame-Options;" in text and "add_header X-Frame-Options" not in text
 
 
