@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from dlhost.adapters.ansible_env import collections_path
+from tests.unit.plays import results
 from tests.unit.tls_world import CA, KEYS, OTHER_CA, SETTINGS, Host, certificate_pem, key_pem, plugin
 
 PROVIDED = {"mode": "provided", "certificate": certificate_pem(KEYS["p256"]), "certificate_key": key_pem(KEYS["p256"])}
@@ -180,6 +181,26 @@ def test_a_browser_may_call_the_host_what_the_certificate_does(
     monkeypatch: pytest.MonkeyPatch, settings: dict[str, Any], names: list[str]
 ) -> None:
     assert plugin(monkeypatch, "filter.tls_hostnames").tls_hostnames({**SETTINGS, **settings}) == names
+
+
+def test_playbooks_know_whether_every_browser_trusts_the_certificate(tmp_path: Path) -> None:
+    cases: dict[str, tuple[dict[str, Any], bool]] = {
+        "default": ({}, False),
+        "itself": ({"tls_mode": "self_signed"}, False),
+        "bought": ({"tls_mode": "provided"}, True),
+        "company": ({"tls_mode": "provided", "tls_anchors": CA.certificate}, False),
+        "public": ({"tls_mode": "acme"}, True),
+        "staging": ({"tls_mode": "acme", "tls_acme_staging": "true"}, False),
+        "private": ({"tls_mode": "acme", "tls_acme_ca": CA.certificate}, False),
+        "gone": ({"tls_mode": "acme", "tls_state": "absent"}, False),
+    }
+    shown = {"name": "Show", "ansible.builtin.debug": {"msg": "{{ tls_is_trusted }}"}}
+    role = {"ansible.builtin.import_role": {"name": "dlhost.host.tls", "tasks_from": "rules"}}
+    hosts = {name: variables for name, (variables, _expected) in cases.items()}
+    seen = results(tmp_path, hosts, [shown, role])
+    assert {host: result["msg"] for task, host, result in seen if task == "Show"} == {
+        name: expected for name, (_variables, expected) in cases.items()
+    }
 
 
 def play(directory: Path, *arguments: str, **variables: Any) -> str:
