@@ -205,10 +205,12 @@ def test_a_desktop_comes_back_with_the_host(rig: Rig, viewer: ModuleType) -> Non
     rig.host.restart()
     password = rig.require(0, "secrets", "show", "vnc_password").strip()
     look = f"ss -Hltn sport = {PORT}"
-    for _ in range(60):
+    for _ in range(300):
         if rig.host.execute(look):
             break
         time.sleep(0.5)
+    else:
+        pytest.fail("The desktop did not come back.")
     with rig.tunnel() as (url, _):
         owner = viewer.Session("127.0.0.1", urlsplit(url).port)
         assert owner.log_in(password)

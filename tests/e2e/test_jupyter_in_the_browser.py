@@ -111,11 +111,12 @@ def test_a_large_file_is_uploaded_whole(lab: Lab, workspace: Workspace, tmp_path
             file.write(block)
     lab.upload(path)
     expect(lab.page.locator(".jp-DirListing-item", has_text="large.bin")).to_be_visible()
-    for _ in range(240):
-        uploaded = workspace.host.execute(f"stat -c %s /home/{USER}/notebooks/large.bin 2>/dev/null || echo 0")
-        if int(uploaded) == UPLOAD_MIB << 20:
-            break
+    uploaded = looks = 0
+    while uploaded < UPLOAD_MIB << 20 and looks < 120:
         lab.page.wait_for_timeout(500)
+        before = uploaded
+        uploaded = int(workspace.host.execute(f"stat -c %s /home/{USER}/notebooks/large.bin 2>/dev/null || echo 0"))
+        looks = 0 if uploaded > before else looks + 1
     picture(lab.page, "upload")
     found = workspace.host.execute(f"sha256sum /home/{USER}/notebooks/large.bin; rm /home/{USER}/notebooks/large.bin")
     assert found.split()[0] == digest.hexdigest()
