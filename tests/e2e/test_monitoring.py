@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -315,6 +316,55 @@ def test_what_is_wrong_with_a_server_is_one_sentence(
     assert (document["exit_code"], host["changed"]) == (code, 0), document
     assert said in host["failure"]["message"]
     assert token not in json.dumps(document)
+
+
+def test_where_a_template_cannot_be_imported_no_host_is_registered(estate: Estate) -> None:
+    command = ("provision", "--limit", ELDER, "--roles", "zabbix_agent", "--yes", "-i", estate.inventory)
+    with estate.server() as server, template_of_somebody_else(server):
+        server.call("host.delete", host_id(server, ELDER))
+        document = estate.dlhost.document(*command)
+
+        (host,) = document["hosts"]
+        assert (document["exit_code"], host["changed"]) == (FAILED, 0), document
+        assert re.search(
+            r"The templates were not imported, and nothing was registered: .*dlhost GPU.* already exists",
+            host["failure"]["message"],
+        )
+        assert server.call("host.get", filter={"host": [ELDER]}) == []
+
+    # It was that alone.
+    assert estate.dlhost.document(*command)["exit_code"] == 0
+
+
+@contextmanager
+def template_of_somebody_else(server: Zabbix) -> Iterator[None]:
+    """While it lasts, a template that is not dlhost's has the name of one of dlhost's."""
+    (own,) = server.call("template.get", filter={"host": ["dlhost GPU"]}, output=["templateid"])
+    groups = server.call("templategroup.get", filter={"name": ["Templates"]}, output=["groupid"])
+    server.call("template.update", templateid=own["templateid"], host="kept", name="kept")
+    (other,) = server.call("template.create", host="dlhost GPU", groups=groups)["templateids"]
+    try:
+        yield
+    finally:
+        server.call("template.delete", other)
+        server.call("template.update", templateid=own["templateid"], host="dlhost GPU", name="dlhost GPU")
+
+
+def test_where_the_fronts_port_is_taken_it_is_named_and_nothing_changes(estate: Estate) -> None:
+    hub = estate.hosts[SERVER]
+    hub.execute(
+        "systemctl stop nginx && systemd-run --quiet --unit=squatter python3 -m http.server 443 && "
+        "until ss -Hltn sport = 443 | grep -q .; do sleep 0.1; done"
+    )
+    try:
+        document = estate.dlhost.document("provision", "--limit", SERVER, "--yes", "-i", estate.inventory)
+    finally:
+        hub.execute("systemctl stop squatter && systemctl start nginx")
+
+    (host,) = document["hosts"]
+    assert (document["exit_code"], host["changed"]) == (FAILED, 0), document
+    assert "Port 443 is held by" in host["failure"]["message"], document
+    assert "squatter.service" in host["failure"]["message"] or "python3" in host["failure"]["message"]
 
 
 def test_nobody_sends_in_a_hosts_name_without_its_key(estate: Estate) -> None:
