@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from ansible.plugins.action import ActionBase
-from ansible_collections.dlhost.host.plugins.plugin_utils.closed_ports import answering
+from ansible_collections.dlhost.host.plugins.plugin_utils.closed_ports import answers_of
 from ansible_collections.dlhost.host.plugins.plugin_utils.fresh_ssh import address_from_here
 
 
@@ -17,10 +17,10 @@ class ActionModule(ActionBase):
         if result.get("failed"):
             return result
         address, hindrance = address_from_here(self)
-        should, shut = self._task.args["open_ports"], result["shut_ports"]
-        answers = answering(address, [*should, *shut]) if address else set()
+        answers = answers_of(address, [*self._task.args["open_ports"], *result["shut_ports"]]) if address else {}
+        silent = {port for port, answer in answers.items() if answer == "silent"}
         return result | {
             "skipped_because": hindrance,
-            "silent": [port for port in should if address and port not in answers],
-            "answering": [port for port in shut if port in answers],
+            "silent": sorted(silent.difference(result["shut_ports"])),
+            "answering": sorted(answers.keys() & set(result["shut_ports"]) - silent),
         }

@@ -16,6 +16,8 @@ from ansible_collections.dlhost.host.plugins.module_utils.service_host import (
     must,
 )
 
+# The path of who becomes root by su may leave it out.
+NFT = "/usr/sbin/nft"
 TABLE = ("table", "inet", "dlhost")
 EMPTY = "table inet dlhost\ndelete table inet dlhost\n"
 RULES = Path("/etc/dlhost/firewall.nft")
@@ -27,7 +29,7 @@ UFW = Path("/etc/ufw/ufw.conf")
 
 def loaded() -> str:
     """The table as the kernel has it, in nft's own words; empty where there is none."""
-    answer = run("nft", "--stateless", "list", *TABLE)
+    answer = run(NFT, "--stateless", "list", *TABLE)
     return answer.stdout if answer.returncode == 0 else ""
 
 
@@ -37,7 +39,7 @@ def meant() -> str:
     Raises:
         RefusedError: The kernel does not take it.
     """
-    answer = run("unshare", "--net", "sh", "-c", f"nft --file {RULES} && nft --stateless list {' '.join(TABLE)}")
+    answer = run("unshare", "--net", "sh", "-c", f"{NFT} --file {RULES} && {NFT} --stateless list {' '.join(TABLE)}")
     if answer.returncode != 0:
         raise RefusedError(f"The kernel does not take {RULES}: {' '.join(answer.stderr.split())}")
     return answer.stdout
@@ -85,7 +87,7 @@ def unload() -> None:
     AT_BOOT.unlink(missing_ok=True)
     run("systemctl", "stop", UNIT)
     must("systemctl", "daemon-reload")
-    empty = run("nft", "--file", "-", given=EMPTY)
+    empty = run(NFT, "--file", "-", given=EMPTY)
     if empty.returncode != 0:
         raise RefusedError(failure(empty))
 
@@ -104,7 +106,7 @@ def put_back_lines() -> list[str]:
     """Lines of sh that bring back what is loaded now, once the files are back."""
     return [
         f"    [ -e {UNIT_FILE} ] || {{ rm -f {AT_BOOT}; systemctl stop --no-block {UNIT}; }}",
-        "    nft --file - <<'END' || left=yes",
+        f"    {NFT} --file - <<'END' || left=yes",
         # A line of the table cannot be taken for the end: nft indents what it lists.
         f"{EMPTY}{loaded()}END",
     ]

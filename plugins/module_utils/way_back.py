@@ -19,14 +19,6 @@ from ansible_collections.dlhost.host.plugins.module_utils.service_host import Re
 
 UNITS = Path("/etc/systemd/system")
 
-# What a module of such a change takes besides its own (doc_fragments/guarded_change.py).
-ARGUMENTS = {
-    "guard": {"type": "bool", "default": True},
-    "guard_timeout_s": {"type": "int", "default": 120},
-    "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
-    "phase": {"type": "str", "choices": ["plan", "install", "apply", "confirm", "revert"], "default": "plan"},
-}
-
 BOOT_UNIT_TEXT = """\
 # Written by dlhost, role {role}, while a change waits for the login that proves it.
 [Unit]

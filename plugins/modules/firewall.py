@@ -111,12 +111,11 @@ let_in:
 """
 
 import dataclasses
-import os
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.dlhost.host.plugins.module_utils import debian_packages, owned_files, sshd
 from ansible_collections.dlhost.host.plugins.module_utils.firewall_host import (
     AT_BOOT,
+    NFT,
     RULES,
     UNIT,
     load,
@@ -134,6 +133,7 @@ from ansible_collections.dlhost.host.plugins.module_utils.firewall_rules import 
     require_networks,
     rules,
 )
+from ansible_collections.dlhost.host.plugins.module_utils.guarded_module import TEXTS, serve
 from ansible_collections.dlhost.host.plugins.module_utils.service_host import AGAIN, RefusedError, Unit, find_units
 from ansible_collections.dlhost.host.plugins.module_utils.sshd_host import (
     find_connection,
@@ -142,7 +142,7 @@ from ansible_collections.dlhost.host.plugins.module_utils.sshd_host import (
     listening_ports,
     run_directory,
 )
-from ansible_collections.dlhost.host.plugins.module_utils.way_back import ARGUMENTS, PutBack, WayBack
+from ansible_collections.dlhost.host.plugins.module_utils.way_back import PutBack, WayBack
 
 WAY_BACK = WayBack("firewall", "firewall", "the old firewall")
 MINIMUM_TIMEOUT_S = 30
@@ -185,13 +185,9 @@ class Plan:
 
 
 def main() -> None:
-    texts = {"type": "list", "elements": "str", "default": []}
-    module = AnsibleModule(
-        argument_spec={
-            "role": {"type": "str", "required": True},
-            "files": owned_files.FILES_ARGUMENT,
-            "packages": texts,
-            "ssh_cidrs": texts,
+    serve(
+        {
+            "ssh_cidrs": TEXTS,
             "ports": {
                 "type": "list",
                 "elements": "dict",
@@ -199,40 +195,18 @@ def main() -> None:
                 "options": {
                     "port": {"type": "str", "required": True},
                     "protocol": {"type": "str", "choices": ["tcp", "udp"], "default": "tcp"},
-                    "cidrs": texts,
+                    "cidrs": TEXTS,
                     "comment": {"type": "str", "default": ""},
                 },
             },
-            "trusted_interfaces": texts,
+            "trusted_interfaces": TEXTS,
             "login_port": {"type": "int", "default": 0},
-            **ARGUMENTS,
         },
-        supports_check_mode=True,
+        WAY_BACK,
+        plan=lambda request: make_plan(request).result(),
+        apply=apply,
+        confirm=confirm,
     )
-    phases = {"plan": foresee, "install": install, "apply": apply, "confirm": confirm, "revert": revert}
-    phase = "plan" if module.check_mode else module.params["phase"]
-    try:
-        if os.geteuid() != 0:
-            raise RefusedError(f"The firewall is root's. Set ansible_become to true {AGAIN}")
-        result = phases[phase](module.params)
-    except (RefusedError, owned_files.OwnedFilesError, debian_packages.PackagesError) as error:
-        module.fail_json(msg=str(error))
-    except OSError as error:
-        module.fail_json(msg=f"{error.filename}: {error.strerror}.")
-    module.exit_json(**result)
-
-
-def install(request: dict) -> dict[str, object]:
-    """Phase install: bring what is missing, remembering that the role brought it, and plan what is left."""
-    make_plan(request)
-    owned_files.claim_packages(request["role"], request["packages"])
-    debian_packages.install(owned_files.missing_packages(request["packages"]))
-    return foresee(request)
-
-
-def foresee(request: dict) -> dict[str, object]:
-    """Phase plan: what would change, and whether it may."""
-    return make_plan(request).result()
 
 
 def apply(request: dict) -> dict[str, object]:
@@ -259,12 +233,6 @@ def confirm(request: dict) -> dict[str, object]:
     return {"changed": True}
 
 
-def revert(_request: dict) -> dict[str, object]:
-    """Phase revert: take the change back now instead of when the timer runs out."""
-    WAY_BACK.take_back()
-    return {"changed": True}
-
-
 def make_plan(request: dict) -> Plan:
     """Compare everything with the host.
 
@@ -282,7 +250,7 @@ def make_plan(request: dict) -> Plan:
         ports = ssh_ports(request["login_port"])
         text = rules(ports, request["ssh_cidrs"], openings, request["trusted_interfaces"])
         files = [owned_files.OwnedFile.from_argument(file) for file in request["files"]]
-        files.append(owned_files.OwnedFile(RULES, text.encode(), validate="nft --check --file %s"))
+        files.append(owned_files.OwnedFile(RULES, text.encode(), validate=f"{NFT} --check --file %s"))
     owned = owned_files.plan(request["role"], files, packages, absent)
     if absent:
         problems = ["is still there"] if unit.active or AT_BOOT.is_symlink() else []

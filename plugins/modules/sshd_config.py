@@ -121,9 +121,9 @@ import grp
 import os
 from pathlib import Path
 
-from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.dlhost.host.plugins.module_utils import debian_packages, owned_files, sshd
-from ansible_collections.dlhost.host.plugins.module_utils.firewall_host import RULES, letting_in
+from ansible_collections.dlhost.host.plugins.module_utils import owned_files, sshd
+from ansible_collections.dlhost.host.plugins.module_utils.firewall_host import NFT, RULES, letting_in
+from ansible_collections.dlhost.host.plugins.module_utils.guarded_module import TEXTS, serve
 from ansible_collections.dlhost.host.plugins.module_utils.key_login import (
     AGAIN,
     require_admins_keys,
@@ -148,7 +148,7 @@ from ansible_collections.dlhost.host.plugins.module_utils.sshd_host import (
     run_directory,
     socket_follows_sshd,
 )
-from ansible_collections.dlhost.host.plugins.module_utils.way_back import ARGUMENTS, PutBack, WayBack
+from ansible_collections.dlhost.host.plugins.module_utils.way_back import PutBack, WayBack
 
 WAY_BACK = WayBack("ssh_hardening", "sshd", "the old sshd configuration")
 OLD_PORT = Path("/etc/ssh/sshd_config.d/00-dlhost-old-port.conf")
@@ -233,12 +233,9 @@ class Plan:
 
 
 def main() -> None:
-    module = AnsibleModule(
-        argument_spec={
-            "role": {"type": "str", "required": True},
-            "files": owned_files.FILES_ARGUMENT,
-            "packages": {"type": "list", "elements": "str", "default": []},
-            "users": {"type": "list", "elements": "str", "default": []},
+    serve(
+        {
+            "users": TEXTS,
             "authorized_keys": {
                 "type": "list",
                 "elements": "dict",
@@ -252,29 +249,13 @@ def main() -> None:
             },
             "allow_keyless_admins": {"type": "bool", "default": False},
             "login_user": {"type": "str", "default": ""},
-            **ARGUMENTS,
         },
-        supports_check_mode=True,
+        WAY_BACK,
+        plan=foresee,
+        apply=apply,
+        confirm=confirm,
+        around=run_directory(),
     )
-    phases = {"plan": foresee, "install": install, "apply": apply, "confirm": confirm, "revert": revert}
-    phase = "plan" if module.check_mode else module.params["phase"]
-    try:
-        if os.geteuid() != 0:
-            raise RefusedError("sshd's configuration is root's. Set ansible_become to true and run again.")
-        with run_directory():
-            result = phases[phase](module.params)
-    except (RefusedError, owned_files.OwnedFilesError, debian_packages.PackagesError) as error:
-        module.fail_json(msg=str(error))
-    except OSError as error:
-        module.fail_json(msg=f"{error.filename}: {error.strerror}.")
-    module.exit_json(**result)
-
-
-def install(request: dict) -> dict[str, object]:
-    """Phase install: bring what is missing, remembering that the role brought it, and plan what is left."""
-    owned_files.claim_packages(request["role"], request["packages"])
-    debian_packages.install(owned_files.missing_packages(request["packages"]))
-    return foresee(request)
 
 
 def foresee(request: dict) -> dict[str, object]:
@@ -311,12 +292,12 @@ def apply(request: dict) -> dict[str, object]:
     goes = [path for path in [*plan.owned.remove, *plan.strays] if path not in staged]
     lines = reload_lines(plan.unit)
     if RULES in staged:
-        lines.append(f"    nft --file {RULES}")
+        lines.append(f"    {NFT} --file {RULES}")
     put_back = PutBack(lines, f"{plan.unit.name} ssh.socket", [SOCKET_DROP_IN.parent])
     with WAY_BACK.change(staged, goes, put_back, request["guard_timeout_s"] if request["guard"] else 0):
         _require_effective(request, {str(file.path) for file in both_ports})
         if RULES in staged:
-            must("nft", "--file", str(RULES))
+            must(NFT, "--file", str(RULES))
         load(plan.unit, plan.listeners_change)
     return plan.result()
 
@@ -331,12 +312,6 @@ def confirm(request: dict) -> dict[str, object]:
             path.unlink()
         load(plan.unit, True)
     WAY_BACK.disarm()
-    return {"changed": True}
-
-
-def revert(_request: dict) -> dict[str, object]:
-    """Phase revert: take the change back now instead of when the timer runs out."""
-    WAY_BACK.take_back()
     return {"changed": True}
 
 

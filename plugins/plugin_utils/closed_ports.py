@@ -10,38 +10,32 @@ from concurrent.futures import ThreadPoolExecutor
 from ansible.plugins.action import ActionBase
 from ansible_collections.dlhost.host.plugins.plugin_utils.fresh_ssh import address_from_here
 
-CONNECT_TIMEOUT_S = 5
-# A packet that was lost is sent again after one second.
-SILENCE_S = 3
+# A packet that was lost is sent again after one second, and then after two more.
+SILENCE_S = 5
 
 
 def reached(action: ActionBase) -> dict[str, object]:
     """Those of the task's `closed_ports` that the controller reaches, and why they could not be tried."""
     # That a port is closed means something only at an address where the host could be reached.
     address, hindrance = address_from_here(action)
-    ports = [port for port in action._task.args.get("closed_ports", []) if address and _connects(address, port)]
-    return {"reachable": ports, "closed_skipped_because": hindrance}
+    answers = answers_of(address, action._task.args.get("closed_ports", [])) if address else {}
+    return {
+        "reachable": [port for port, answer in answers.items() if answer == "connects"],
+        "closed_skipped_because": hindrance,
+    }
 
 
-def answering(address: str, ports: Iterable[int]) -> set[int]:
-    """Those of the ports that answer at all, if only to refuse; what a firewall drops is silent."""
+def answers_of(address: str, ports: Iterable[int]) -> dict[int, str]:
+    """Port to "connects", "refuses", or "silent", as one is that a firewall drops."""
 
-    def answers(port: int) -> bool:
+    def answer(port: int) -> str:
         try:
             socket.create_connection((address, port), SILENCE_S).close()
         except OSError as error:
-            return isinstance(error, ConnectionRefusedError)
-        return True
+            return "refuses" if isinstance(error, ConnectionRefusedError) else "silent"
+        return "connects"
 
     tried = list(ports)
-    # All at once, as each that is dropped takes the whole time.
+    # All at once, as each that is silent takes the whole time.
     with ThreadPoolExecutor(max(len(tried), 1)) as pool:
-        return {port for port, answer in zip(tried, pool.map(answers, tried), strict=True) if answer}
-
-
-def _connects(host: str, port: int) -> bool:
-    try:
-        socket.create_connection((host, port), CONNECT_TIMEOUT_S).close()
-    except OSError:
-        return False
-    return True
+        return dict(zip(tried, pool.map(answer, tried), strict=True))

@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import json
 import os
+import signal
 import subprocess
 import sys
 import uuid
@@ -149,6 +150,19 @@ class Host:
         output = done.stdout + done.stderr
         start = done.stdout.find("{")
         return Play(done.returncode, json.loads(done.stdout[start:]) if start >= 0 else {}, output)
+
+    def cut_off(self, tasks: list[dict[str, object]], seen: str) -> None:
+        """Begin to run tasks on this host, and kill that with -9 once test(1) finds there what is to be `seen`."""
+        command, environment = self.command(tasks)
+        run = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        self.execute(f"timeout 60 sh -c 'until [ {seen} ]; do sleep 0.02; done'")
+        # Ansible's workers and ssh's masters are sessions of their own; what they all have is this run's environment.
+        mark = environment["ANSIBLE_SSH_CONTROL_PATH_DIR"].encode()
+        for process in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                if mark in (process / "environ").read_bytes():
+                    os.kill(int(process.name), signal.SIGKILL)
+        run.wait()
 
     def _known_host(self) -> list[str]:
         return [f"UserKnownHostsFile={self.directory / 'known_hosts'}", f"HostKeyAlias={self.name}"]

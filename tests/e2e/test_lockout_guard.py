@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
-import signal
 import subprocess
 import sys
 import time
@@ -15,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.conftest import USER, Host, Play
+from tests.e2e.conftest import USER, Host
+from tests.e2e.guarded import GuardedRole
 
 pytestmark = pytest.mark.e2e
 both = pytest.mark.parametrize("host", ["12", "13"], indirect=True)
@@ -27,23 +25,8 @@ def shared_host(module_host: Callable[[], Host]) -> Host:
     return module_host()
 
 
-def harden(host: Host, *arguments: str, **variables: Any) -> Play:
-    return host.play([role(**variables)], *arguments)
-
-
-def role(entry: str = "main", **variables: Any) -> dict[str, object]:
-    return {
-        "ansible.builtin.include_role": {"name": "dlhost.host.ssh_hardening", "tasks_from": entry},
-        "vars": {f"ssh_hardening_{name}": value for name, value in variables.items()},
-    }
-
-
-def checks(host: Host, **variables: Any) -> dict[str, str]:
-    """The role's own verify: check to result."""
-    play = host.play([role("verify", **variables)])
-    assert not play.failed, play.output
-    found = next(result["dlhost_checks"] for result in play.results() if "dlhost_checks" in result)
-    return {check["id"].removeprefix("ssh_hardening."): check["result"] for check in found}
+SSH = GuardedRole("ssh_hardening", "sshd")
+harden, role, checks, settled = SSH.apply, SSH.task, SSH.checks, SSH.is_settled
 
 
 def configuration(host: Host) -> str:
@@ -52,12 +35,6 @@ def configuration(host: Host) -> str:
         "cat /etc/ssh/sshd_config /etc/ssh/sshd_config.d/* /home/*/.ssh/authorized_keys 2>/dev/null || true;"
         "ls /etc/ssh/sshd_config.d /etc/systemd/system /var/lib/dlhost /etc/dlhost 2>/dev/null || true"
     )
-
-
-def settled(host: Host) -> bool:
-    """Whether nothing of the way back is left: neither kept files, nor a unit, nor a timer."""
-    left = "/var/lib/dlhost/ssh_hardening /etc/systemd/system/dlhost-sshd-revert-at-boot.service"
-    return host.execute(f"ls -d {left} 2>/dev/null || true; systemctl list-timers --all --no-legend 'dlhost-*'") == ""
 
 
 @both
@@ -292,17 +269,8 @@ def test_the_host_opens_the_door_by_itself(host: Host) -> None:
 
 
 def cut_off(host: Host, **variables: Any) -> None:
-    """Kill a run with -9 as soon as its change is armed on the host, and wait until the change is loaded there."""
-    command, environment = host.command([role(**variables)])
-    run = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    host.execute("timeout 60 sh -c 'until [ -d /var/lib/dlhost/ssh_hardening/pending ]; do sleep 0.02; done'")
-    # Ansible's workers and ssh's masters are sessions of their own; what they all have is this run's environment.
-    mark = environment["ANSIBLE_SSH_CONTROL_PATH_DIR"].encode()
-    for process in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            if mark in (process / "environ").read_bytes():
-                os.kill(int(process.name), signal.SIGKILL)
-    run.wait()
+    """Kill a run as soon as its change is armed on the host, and wait until the change is loaded there."""
+    SSH.cut_off(host, **variables)
     time.sleep(1)
 
 

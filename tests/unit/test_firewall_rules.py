@@ -21,12 +21,13 @@ def opening(port: str, **more: Any) -> Any:
 
 
 def test_ssh_comes_first_and_everything_else_is_dropped() -> None:
-    text = module.rules([2222, 22], [], [opening("443", comment="HTTPS")], ["virbr*"])
+    text = module.rules([2222, 22], [], [opening("443", comment="HTTPS")], ["virbr*", "wg0"])
     assert "elements = { 22, 2222 }" in text
     assert "type filter hook input priority filter; policy drop;" in text
     assert accepted(text) == [
         'tcp dport @ssh_ports accept comment "SSH"',
-        'iifname { "virbr*" } accept comment "guests of this host"',
+        'iifname "virbr*" accept comment "trusted"',
+        'iifname "wg0" accept comment "trusted"',
         'tcp dport 443 accept comment "HTTPS"',
     ]
 
