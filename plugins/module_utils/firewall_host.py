@@ -6,9 +6,10 @@ from pathlib import Path
 
 from ansible_collections.dlhost.host.plugins.module_utils import owned_files
 from ansible_collections.dlhost.host.plugins.module_utils.commands import failure, run
-from ansible_collections.dlhost.host.plugins.module_utils.firewall_rules import with_ssh_ports
+from ansible_collections.dlhost.host.plugins.module_utils.firewall_rules import Opening, lets_in, with_ssh_ports
 from ansible_collections.dlhost.host.plugins.module_utils.service_host import (
     AGAIN,
+    Listener,
     RefusedError,
     Unit,
     find_units,
@@ -24,6 +25,9 @@ RULES = Path("/etc/dlhost/firewall.nft")
 UNIT = "dlhost-firewall.service"
 UNIT_FILE = Path("/etc/systemd/system", UNIT)
 AT_BOOT = Path("/etc/systemd/system/sysinit.target.wants", UNIT)
+# Docker forwards what arrives from outside, and this program of its takes only what does not.
+FORWARDED = "docker-proxy,"
+LOOPBACK = ("127.", "::1")
 UFW = Path("/etc/ufw/ufw.conf")
 
 
@@ -49,6 +53,12 @@ def unit_problems(unit: Unit) -> list[str]:
     """How the unit differs from one that has loaded the file and will at every boot, in words that follow its name."""
     problems = [f"is {unit.masked}"] if unit.masked else [] if unit.enabled else ["is not enabled"]
     return problems if unit.active else [*problems, "has not loaded the rules"]
+
+
+def shut_out(listeners: list[Listener], let_in: list[Opening]) -> list[Listener]:
+    """Those that listen beyond loopback and that nobody may reach; published ports of containers are forwarded."""
+    beyond = [each for each in listeners if not each.address.startswith(LOOPBACK)]
+    return [each for each in beyond if not each.program.startswith(FORWARDED) and not lets_in(let_in, each.port)]
 
 
 def refuse_other_firewalls() -> None:

@@ -114,6 +114,11 @@ def is_within(address: str, cidrs: Iterable[str]) -> bool:
     return any(host in ipaddress.ip_network(cidr) for cidr in cidrs)
 
 
+def lets_in(openings: Iterable[Opening], port: int) -> bool:
+    """Whether somebody may reach a TCP port."""
+    return any(port in opening.range for opening in openings if opening.protocol == "tcp")
+
+
 def rules(
     ssh_ports: Iterable[int], ssh_cidrs: Sequence[str], openings: Iterable[Opening], trusted: Sequence[str]
 ) -> str:

@@ -110,6 +110,7 @@ let_in:
   returned: always
 """
 
+import contextlib
 import dataclasses
 
 from ansible_collections.dlhost.host.plugins.module_utils import debian_packages, owned_files, sshd
@@ -123,6 +124,7 @@ from ansible_collections.dlhost.host.plugins.module_utils.firewall_host import (
     meant,
     put_back_lines,
     refuse_other_firewalls,
+    shut_out,
     unit_problems,
     unload,
 )
@@ -134,7 +136,14 @@ from ansible_collections.dlhost.host.plugins.module_utils.firewall_rules import 
     rules,
 )
 from ansible_collections.dlhost.host.plugins.module_utils.guarded_module import TEXTS, serve
-from ansible_collections.dlhost.host.plugins.module_utils.service_host import AGAIN, RefusedError, Unit, find_units
+from ansible_collections.dlhost.host.plugins.module_utils.service_host import (
+    AGAIN,
+    Listener,
+    RefusedError,
+    Unit,
+    find_listeners,
+    find_units,
+)
 from ansible_collections.dlhost.host.plugins.module_utils.sshd_host import (
     find_connection,
     find_unit,
@@ -157,6 +166,7 @@ class Plan:
     rules_differ: bool
     ssh_ports: list[int]
     openings: list[Opening]
+    shut_out: list[Listener]  # Whom the first rules leave without callers.
     unfinished: bool
 
     @property
@@ -166,6 +176,7 @@ class Plan:
     def result(self) -> dict[str, object]:
         lines = [f"package {name}: not installed\n" for name in self.missing]
         lines += [f"{UNIT} {problem}\n" for problem in self.unit_problems]
+        lines += [f"port {each.port} ({each.program}): nobody is let in any more\n" for each in self.shut_out]
         if self.rules_differ:
             lines.append("the kernel has other rules\n")
         if self.unfinished:
@@ -259,6 +270,10 @@ def make_plan(request: dict) -> Plan:
         problems = unit_problems(unit)
         # Of a file that is not in place yet it is clear.
         differ = not missing and RULES not in [file.path for file in owned.write] and loaded() != meant()
+    shut = []
+    if files and not loaded():
+        with contextlib.suppress(RefusedError):  # Without ss nobody knows.
+            shut = shut_out(find_listeners(), [*map(Opening, map(str, ports)), *openings])
     return Plan(
         owned=owned,
         missing=missing,
@@ -267,6 +282,7 @@ def make_plan(request: dict) -> Plan:
         rules_differ=differ,
         ssh_ports=ports,
         openings=openings,
+        shut_out=shut,
         unfinished=WAY_BACK.is_armed(),
     )
 

@@ -60,12 +60,10 @@ answering:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.dlhost.host.plugins.module_utils.firewall_rules import Opening
+from ansible_collections.dlhost.host.plugins.module_utils.firewall_host import shut_out
+from ansible_collections.dlhost.host.plugins.module_utils.firewall_rules import LAST_PORT, Opening, lets_in
 from ansible_collections.dlhost.host.plugins.module_utils.service_host import RefusedError, find_listeners
 
-# Docker forwards what arrives from outside, and this program of its takes only what does not.
-FORWARDED = "docker-proxy,"
-LOOPBACK = ("127.", "::1")
 # The dynamic ports of RFC 6335 begin here; one on which nobody listens is refused unless it is dropped.
 FIRST_DYNAMIC_PORT = 49152
 
@@ -88,18 +86,9 @@ def main() -> None:
 def shut_ports(let_in: list[Opening]) -> list[int]:
     """Ports that somebody listens on and that nobody should reach, and one without a listener."""
     listeners = find_listeners()
-    beyond = {
-        each.port
-        for each in listeners
-        if not each.address.startswith(LOOPBACK) and not each.program.startswith(FORWARDED)
-    }
-    held = {each.port for each in listeners}
-    unused = next((port for port in range(FIRST_DYNAMIC_PORT, 65536) if port not in held and not _in(port, let_in)), 0)
-    return sorted({port for port in beyond if not _in(port, let_in)} | {unused} - {0})
-
-
-def _in(port: int, openings: list[Opening]) -> bool:
-    return any(port in opening.range for opening in openings)
+    taken = {each.port for each in listeners}
+    free = (port for port in range(FIRST_DYNAMIC_PORT, LAST_PORT) if port not in taken and not lets_in(let_in, port))
+    return sorted({*(each.port for each in shut_out(listeners, let_in)), next(free)})
 
 
 if __name__ == "__main__":

@@ -90,3 +90,21 @@ def test_interfaces_may_end_in_any() -> None:
 )
 def test_an_address_is_looked_for_in_networks_of_both_families(address: str, inside: bool) -> None:
     assert module.is_within(address, ["10.0.0.0/8", "fe80::/10"]) is inside
+
+
+def test_who_listens_beyond_loopback_and_is_not_let_in_is_told() -> None:
+    host = plugin("module_utils.firewall_host")
+    listeners = [
+        host.Listener(address, port, "", program)
+        for address, port, program in (
+            ("*", 22, "sshd"),
+            ("*", 3000, "grafana, process 7 of ada"),
+            ("127.0.0.1", 8888, "jupyter-lab"),
+            ("::1", 8889, "jupyter-lab"),
+            ("::", 5353, "a program of avahi"),
+            ("*", 8080, "docker-proxy, process 9 of root"),
+            ("192.0.2.1", 8005, "python3"),
+        )
+    ]
+    let_in = [opening("22"), opening("8000-8010"), opening("5353", protocol="udp")]
+    assert [each.port for each in host.shut_out(listeners, let_in)] == [3000, 5353]
