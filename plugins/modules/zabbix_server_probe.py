@@ -8,8 +8,9 @@ DOCUMENTATION = r"""
 module: zabbix_server_probe
 short_description: Log in to a host's Zabbix frontend, and ask its server as an agent would
 description:
-  - Asks the frontend through the socket of its processes, as a web server on the host does, and the server without
-    encryption. Ends the session that it had to begin, and changes nothing else.
+  - Asks the frontend through the socket of its processes, as a web server on the host does, and through that web
+    server, as people do; and the server without encryption. Ends the sessions that it had to begin, and changes
+    nothing else.
 author: dlhost maintainers (@dlhost)
 options:
   admin_password:
@@ -24,6 +25,16 @@ options:
     description: The directory of the frontend's pages.
     type: path
     required: true
+  url:
+    description:
+      - The frontend's URL at the web server, which is asked for on this host, whatever the name in it resolves to;
+        empty where there is none.
+    type: str
+    default: ""
+  ca:
+    description: PEM certificate of the authority that O(url) must lead to; empty for those that the host trusts.
+    type: str
+    default: ""
   group:
     description: The group of the hosts that may not be answered without encryption.
     type: str
@@ -50,7 +61,8 @@ EXAMPLES = r"""
 RETURN = r"""
 problems:
   description:
-    - Of C(connected), C(unencrypted), C(login), C(default_login), C(guest), C(setup) and C(backup), what is wrong.
+    - Of C(connected), C(unencrypted), C(login), C(default_login), C(front), C(guest), C(setup) and C(backup), what is
+      wrong.
   type: dict
   returned: always
 unasked:
@@ -59,12 +71,14 @@ unasked:
   returned: always
 """
 
+import contextlib
 import time
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.dlhost.host.plugins.module_utils import zabbix_database
 from ansible_collections.dlhost.host.plugins.module_utils.commands import run
+from ansible_collections.dlhost.host.plugins.module_utils.zabbix_api import ZabbixError, session
 from ansible_collections.dlhost.host.plugins.module_utils.zabbix_frontend import (
     SilentError,
     active_checks,
@@ -95,6 +109,8 @@ def main() -> None:
             "admin_password": {"type": "str", "required": True, "no_log": True},
             "socket": path,
             "root": path,
+            "url": {"type": "str", "default": ""},
+            "ca": {"type": "str", "default": ""},
             "group": {"type": "str", "required": True},
             "backups": {"type": "str", "default": ""},
         },
@@ -102,9 +118,14 @@ def main() -> None:
     )
     given = module.params
     problems, unasked = {}, {}
-    for looks in (look_at_server(given["group"]), look_at_frontend(given), look_at_backups(given["backups"])):
-        problems |= looks[0]
-        unasked |= looks[1]
+    for problem, why in (
+        look_at_server(given["group"]),
+        look_at_frontend(given),
+        look_at_front(given),
+        look_at_backups(given["backups"]),
+    ):
+        problems |= problem
+        unasked |= why
     module.exit_json(changed=False, problems=problems, unasked=unasked)
 
 
@@ -146,6 +167,9 @@ def look_at_frontend(given: dict) -> Looks:
     problems = {}
     socket, root = given["socket"], given["root"]
     try:
+        # Where strangers have tried five passwords, one more shuts Admin out for half a minute, and ours would be one.
+        with contextlib.suppress(PermissionError):
+            log_in(socket, root, ADMIN, given["admin_password"])
         for check, user, password, said in (
             ("default_login", ADMIN, DEFAULT_PASSWORD, "Admin comes in with the password that everybody knows"),
             ("guest", GUEST, "", "guest comes in without a password"),
@@ -166,6 +190,21 @@ def look_at_frontend(given: dict) -> Looks:
         checks = {"default_login", "guest", "setup"} - problems.keys()
         return {**problems, "login": str(error)}, dict.fromkeys(checks, "the frontend does not answer")
     return problems, {}
+
+
+def look_at_front(given: dict) -> Looks:
+    """Whether it lets in the same people, over HTTPS with a certificate that is trusted."""
+    if not given["url"]:
+        return {}, {"front": "zabbix_server_public_url is empty"}
+    access = {"url": given["url"], "ca": given["ca"], "address": "127.0.0.1", "token": "", "user": ADMIN}
+    with contextlib.suppress(ZabbixError), session({**access, "password": DEFAULT_PASSWORD}):
+        return {"front": "Admin comes in with the password that everybody knows"}, {}
+    # That nobody came in says something only where somebody does. It makes good for the login that was refused, too.
+    try:
+        with session({**access, "password": given["admin_password"]}):
+            return {}, {}
+    except ZabbixError as error:
+        return {"front": str(error).rstrip(".")}, {}
 
 
 def look_at_backups(directory: str) -> Looks:

@@ -33,8 +33,10 @@ CARDS = {TRAINER: ["trainer", "trainer"], ELDER: ["desktop"]}
 INTERVAL_S = 5
 CUT_S = 60
 MIB = 1 << 20
-# The API's number of the kind of history that texts have.
-TEXT = 4
+# Of these nothing is kept on the server, however long it keeps values.
+RAW = ("dlhost.gpu", "dlhost.host", "dlhost.drift", "dlhost.verify")
+# The API's number of the kind of history that whole numbers have, and that of texts.
+NUMBERS, TEXTS = 3, 4
 # What the double plays, as the server is to have it; None is no value at all.
 VALUES: Mapping[str, Mapping[str, float | None]] = {
     TRAINER: {
@@ -128,7 +130,7 @@ def estate(
     estate.run(0, "provision", "--yes")
     with estate.server() as server:
         for name in CARDS:
-            server.call("item.update", itemid=readings_of(server, name), delay=f"{INTERVAL_S}s")
+            server.call("item.update", itemid=item_id(server, name, "dlhost.gpu"), delay=f"{INTERVAL_S}s")
     return estate
 
 
@@ -154,9 +156,9 @@ def host_id(server: Zabbix, name: str) -> str:
     return str(found["hostid"])
 
 
-def readings_of(server: Zabbix, name: str) -> str:
-    """What the server calls the item that has a host's readings of its cards."""
-    found = server.call("item.get", hostids=host_id(server, name), filter={"key_": ["dlhost.gpu"]}, output=["itemid"])
+def item_id(server: Zabbix, name: str, key: str) -> str:
+    """What the server calls an item of a host."""
+    found = server.call("item.get", hostids=host_id(server, name), filter={"key_": [key]}, output=["itemid"])
     return str(found[0]["itemid"])
 
 
@@ -227,12 +229,12 @@ def test_what_a_server_that_is_away_should_have_had_it_gets_later(estate: Estate
         trainer.execute(f"ip route add blackhole {address}/32")
         estate.hosts[SERVER].execute("systemctl restart zabbix-server.service")
         time.sleep(CUT_S)
-        assert server.clock(host, "dlhost.gpu") < begun + INTERVAL_S
+        assert server.clock(host, "dlhost.gpu.count") < begun + INTERVAL_S
         trainer.execute(f"ip route del blackhole {address}/32")
         ended = int(time.time())
-        assert until(lambda: server.clock(host, "dlhost.gpu") > ended + INTERVAL_S, True)
-        readings = readings_of(server, TRAINER)
-        values = server.call("history.get", itemids=readings, history=TEXT, time_from=begun - 30, output=["clock"])
+        assert until(lambda: server.clock(host, "dlhost.gpu.count") > ended + INTERVAL_S, True)
+        counts = item_id(server, TRAINER, "dlhost.gpu.count")
+        values = server.call("history.get", itemids=counts, history=NUMBERS, time_from=begun - 30, output=["clock"])
 
     clocks = sorted(int(value["clock"]) for value in values)
     gaps = [later - earlier for earlier, later in itertools.pairwise(clocks)]
@@ -253,6 +255,9 @@ def test_a_second_run_changes_nothing_and_the_server_hears_it(estate: Estate) ->
         for name in estate.hosts:
             assert heard(server, name, "drift", begun) == "in_sync"
             assert heard(server, name, "verify", begun) == "pass"
+            raw = server.call("item.get", hostids=host_id(server, name), filter={"key_": [*RAW]}, output=["itemid"])
+            kept = server.call("history.get", itemids=[item["itemid"] for item in raw], history=TEXTS, countOutput=True)
+            assert (raw != [], int(kept)) == (True, 0)
 
 
 @pytest.mark.parametrize("way", ["the server's host, which is no part of the run", "a token, from here"])
@@ -370,10 +375,13 @@ def test_where_the_fronts_port_is_taken_it_is_named_and_nothing_changes(estate: 
 def test_nobody_sends_in_a_hosts_name_without_its_key(estate: Estate) -> None:
     with estate.server() as server:
         assert server.feed(TRAINER, int(time.time()), {"dlhost.gpu": {"error": "forged"}}) == 0
-        assert "forged" not in server.items(host_id(server, TRAINER))["dlhost.gpu"]["lastvalue"]
+        assert server.items(host_id(server, TRAINER))["dlhost.gpu.error"]["lastvalue"] == ""
 
 
 def test_what_everybody_tries_first_lets_nobody_in(estate: Estate) -> None:
+    document = estate.dlhost.document("verify", "--limit", SERVER, "--roles", "zabbix_server", "-i", estate.inventory)
+    results = {check["id"]: check["result"] for check in document["hosts"][0]["checks"]}
+    assert (results["zabbix_server.default_login"], results["zabbix_server.front"]) == ("pass", "pass")
     with pytest.raises(Exception, match="does not let user Admin with this password in"), estate.server("zabbix"):
         pass
 
