@@ -28,6 +28,7 @@ from ansible_collections.dlhost.host.plugins.module_utils.commands import run
 CERTBOT, NGINX = "/usr/bin/certbot", "/usr/sbin/nginx"
 NGINX_UNIT = "nginx.service"
 TLS = Path("/etc/dlhost/tls")
+OWNER = GROUP = "root"
 # What has to be known where no controller is: the order, and who signed a private directory's certificate.
 ORDER = Path("/etc/dlhost/tls_acme.json")
 DIRECTORY_CA = Path("/etc/dlhost/tls_acme_ca.pem")
@@ -196,7 +197,7 @@ def differing(order: Order) -> list[owned_files.OwnedFile]:
     """Every file that differs where the pair of the directory should be."""
     key, certificate = (order.live / "privkey.pem").read_bytes(), issued(order)
     consumers = [(consumer["name"], consumer["group"]) for consumer in order.consumers]
-    wanted = tls_host.placed(TLS, consumers, key, certificate)
+    wanted = tls_host.placed(TLS, consumers, key, certificate, OWNER, GROUP)
     return [file for file in wanted if not owned_files.is_as_wanted(owned_files.find(file.path), file)]
 
 
@@ -466,7 +467,8 @@ def remember(order: Order, error: AcmeError, now: float) -> None:
     times = (*read_tries(order).times, now)[-TRIES:]
     tries = Tries(order.lineage, times, str(error), error.not_before)
     text = json.dumps(dataclasses.asdict(tries))
-    owned_files.swap(owned_files.stage([owned_files.OwnedFile(RECORD, f"{text}\n".encode())]))
+    record = owned_files.OwnedFile(RECORD, f"{text}\n".encode(), owner=OWNER, group=GROUP)
+    owned_files.swap(owned_files.stage([record]))
 
 
 def forget_others(order: Order) -> None:

@@ -505,6 +505,12 @@ class Acme(LocalCa):
             return []
         return super().reasons(found)
 
+    def keeps_key(self, found: Found) -> bool:
+        certificate, given = first_certificate(found.certificate), first_certificate(found.issued[0])
+        if certificate is None or given is None or not self.takes_issued(found):
+            return super().keeps_key(found)
+        return found.is_pair and public_pem(certificate.public_key()) == public_pem(given.public_key())
+
     def foreseen(self, found: Found) -> dict[str, str]:
         return described(found.issued[0]) if self.takes_issued(found) else super().foreseen(found)
 

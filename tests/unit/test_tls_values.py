@@ -18,6 +18,9 @@ from tests.unit.tls_world import CA, KEYS, OTHER_CA, SETTINGS, Host, certificate
 PROVIDED = {"mode": "provided", "certificate": certificate_pem(KEYS["p256"]), "certificate_key": key_pem(KEYS["p256"])}
 MINE = {"ca_certificate": certificate_pem(KEYS["p256"], ca=True), "ca_key": key_pem(KEYS["p256"])}
 
+ACME = {"mode": "acme", "names": ["rig.example.org", "localhost", "127.0.0.1"]}
+LETS_ENCRYPT = {**ACME, "acme_directory": "https://acme-v02.api.letsencrypt.org/directory"}
+
 NOT_A_NAME = "is neither a host name (letters, digits, hyphens, dots) nor an IP address."
 NAMES = [
     *(
@@ -115,6 +118,28 @@ REFUSED: list[Any] = [
         )
         for kind in ("rsa_1024", "p521", "ed25519")
     ),
+    pytest.param(
+        {**ACME, "acme_email": ""}, "takes an e-mail address for the account, and tls_acme_email", id="no e-mail"
+    ),
+    pytest.param({**ACME, "acme_email": "ada"}, "for the account, and 'ada' is none.", id="no e-mail address"),
+    pytest.param({**ACME, "ca_key": ""}, "tls_mode is acme and tls_ca_key is empty", id="acme without an authority"),
+    pytest.param({**ACME, "names": ["LOCALHOST", "::1"]}, "names nothing but the host itself", id="nobody's name"),
+    pytest.param({**ACME, "names": ["a b"]}, NOT_A_NAME, id="acme name"),
+    pytest.param({**ACME, "acme_directory": "http://acme/dir"}, "it is the https:// URL of a directory", id="plain"),
+    pytest.param({**ACME, "acme_staging": True}, "tls_acme_staging is Let's Encrypt's", id="staging of another"),
+    pytest.param({**ACME, "acme_ca": "x"}, "tls_acme_ca is not a certificate in PEM form", id="directory's authority"),
+    pytest.param({**ACME, "acme_profile": "a b"}, "such names are of letters", id="profile"),
+    pytest.param({**ACME, "acme_dns_hook": "hook --add"}, "the absolute path of a program", id="hook"),
+    pytest.param({**ACME, "names": ["*.example.org"]}, "tls_acme_dns_hook does that", id="wildcard"),
+    pytest.param(
+        {**ACME, "names": ["8.8.8.8"], "acme_dns_hook": "/h"}, "proves names, not addresses", id="address in the DNS"
+    ),
+    *(
+        pytest.param(
+            {**LETS_ENCRYPT, "names": [name]}, f"tls_names has {name}, which Let's Encrypt", id=f"private {name}"
+        )
+        for name in ("192.168.1.20", "100.64.0.7", "rig")
+    ),
 ]
 
 ACCEPTED: list[Any] = [
@@ -130,6 +155,10 @@ ACCEPTED: list[Any] = [
         },
         id="provided rsa_2048",
     ),
+    pytest.param(ACME, id="acme"),
+    pytest.param({**ACME, "names": ["*.example.org"], "acme_dns_hook": "/opt/dns-hook"}, id="acme wildcard"),
+    pytest.param({**ACME, "names": ["rig", "192.168.1.20"]}, id="private directory"),
+    pytest.param({**LETS_ENCRYPT, "acme_staging": True, "names": ["rig.example.org", "8.8.8.8"]}, id="staging"),
     # What another mode would need is nobody's business.
     pytest.param({"mode": "self_signed", "ca_certificate": "x", "ca_key": "x"}, id="self-signed"),
 ]
@@ -166,6 +195,7 @@ def provided(*names: str) -> dict[str, Any]:
     [
         pytest.param({"names": ["Rig", "*.rig.lan", "::1", "rig"]}, ["rig", "::1"], id="our own"),
         pytest.param({"mode": "self_signed", "names": ["*.rig.lan"]}, [], id="wildcards only"),
+        pytest.param(ACME, ["rig.example.org"], id="what a directory can see"),
         # What does not cover the default names does not serve under them.
         pytest.param(provided("a.org", "b.org"), ["a.org", "b.org"], id="the certificate's"),
         pytest.param(

@@ -95,6 +95,9 @@ class Host:
         self.module = plugin(monkeypatch, "modules.tls_certificate")
         self.directory = root / "etc" / "dlhost" / "tls"
         self.staging = root / "run"
+        self.acme = plugin(monkeypatch, "module_utils.acme_host")
+        monkeypatch.setattr(self.acme, "STATE", root / "acme")
+        monkeypatch.setattr(self.acme, "OWN", root / "acme" / "certbot")
         self.calls: list[dict[str, Any]] = []
         self.cut_before = ""
         owned = self.module.owned_files
@@ -119,7 +122,12 @@ class Host:
         self.calls = []
         check = more.pop("check", False)
         own = {"state": more.pop("state", "present"), "prove": more.pop("prove", False)}
-        common = {"role": "tls", "packages": ["openssl"], "files": [], "timer": "dlhost-tls-renew.timer"}
+        common = {
+            "role": "tls",
+            "packages": ["openssl"],
+            "files": more.pop("files", []),
+            "timer": "dlhost-tls-renew.timer",
+        }
         arguments = {**common, "settings": {**SETTINGS, **more}, **own}
         task = SimpleNamespace(args=arguments, check_mode=check, async_val=0)
         connection = SimpleNamespace(_shell=SimpleNamespace(tmpdir="none"))

@@ -1,0 +1,409 @@
+"""A host's certificate from an ACME directory: when it is asked for, what a failure means, and what is put in place."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.unit.tls_world import KEYS, ME, MY_GROUP, certificate_pem, key_pem, plugin
+
+NOW = 1_800_000_000.0
+HOUR_S, DAY_S = 3600, 86400
+ORDER: dict[str, Any] = {
+    "directory": "https://acme.example/dir",
+    "email": "ada@example.org",
+    "names": ["rig.example.org", "www.example.org"],
+    "key_type": "ecdsa_p256",
+    "profile": "",
+    "dns_hook": "",
+    "has_ca": False,
+    "renew_days": 30,
+    "consumers": [{"name": "front", "group": MY_GROUP}],
+}
+OLD, NEW = KEYS["other"], KEYS["p256"]
+# As certbot 2.1 and 4.0 put it; details are Let's Encrypt's and pebble's.
+FAILED = """Saving debug log to /var/lib/dlhost-tls/certbot/logs/letsencrypt.log
+Requesting a certificate for rig.example.org
+
+Certbot failed to authenticate some domains (authenticator: webroot). The Certificate Authority reported these problems:
+  Domain: rig.example.org
+  Type:   {}
+  Detail: {}
+
+Hint: The Certificate Authority failed to download the temporary challenge files created by Certbot.
+
+Some challenges have failed.
+Ask for help or search for solutions at https://community.letsencrypt.org.
+"""
+UNEXPECTED = (
+    "An unexpected error occurred:\n{}\nAsk for help or search for solutions at https://community.letsencrypt.org."
+)
+LOG = "'type': 'urn:ietf:params:acme:error:{}'"
+LINKS = [
+    {"ifname": "lo", "addr_info": [{"local": "127.0.0.1"}]},
+    {"ifname": "eth0", "addr_info": [{"local": "192.168.1.20"}, {"local": "fe80::1"}]},
+]
+
+
+class World:
+    """A host under a temporary directory; openssl is real, certbot, nginx and systemd are this test's."""
+
+    def __init__(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.acme = plugin(monkeypatch, "module_utils.acme_host")
+        self.module = plugin(monkeypatch, "modules.acme_certificate")
+        self.commands: list[list[str]] = []
+        self.said = self.log = ""  # What certbot fails with, and what it writes into its log.
+        self.nginx = ""  # What nginx has against its configuration.
+        self.days = 90.0
+        self.links: list[Any] = LINKS
+        self.tls, self.state = root / "tls", root / "state"
+        for name, value in {
+            "TLS": self.tls,
+            "OWNER": ME,
+            "GROUP": MY_GROUP,
+            "STATE": self.state,
+            "WEBROOT": self.state / "webroot",
+            "OWN": self.state / "certbot",
+            "RECORD": self.state / "tries.json",
+            "run": self._run,
+            # What a host with a network has to be asked about; molecule does.
+            "refuse_impossible": lambda _order: None,
+        }.items():
+            monkeypatch.setattr(self.acme, name, value)
+
+    def order(self, **more: Any) -> Any:
+        return self.acme.Order(**{**ORDER, **more})
+
+    def attend(self, now: float, **more: Any) -> str:
+        """What the user would be told; empty where all is well."""
+        try:
+            self.acme.attend(self.order(**more), now)
+        except self.acme.AcmeError as error:
+            return str(error)
+        return ""
+
+    def give(self, order: Any, key: Any) -> None:
+        """Do as certbot does where the directory gives a certificate."""
+        order.live.mkdir(parents=True, exist_ok=True)
+        text = certificate_pem(key, days=self.days)
+        for name, content in (("privkey", key_pem(key)), ("cert", text), ("fullchain", text + certificate_pem(OLD))):
+            (order.live / f"{name}.pem").write_text(content)
+
+    @property
+    def asked(self) -> int:
+        """How often the directory was asked."""
+        return len([command for command in self.commands if command[1:2] == ["certonly"]])
+
+    def _run(self, *command: str, **_more: Any) -> subprocess.CompletedProcess[str]:
+        self.commands.append([Path(command[0]).name, *command[1:]])
+        answer = subprocess.CompletedProcess(command, 0, "", "")
+        if command[0] == "openssl":
+            return subprocess.run(command, capture_output=True, text=True, check=False)
+        if command[0] == "ip":
+            answer.stdout = json.dumps(self.links)
+        elif self.said and "certonly" in command:
+            answer.returncode, answer.stdout = 1, self.said
+            (self.state / "certbot" / "logs" / "letsencrypt.log").write_text(self.log)
+        elif "certonly" in command:
+            names = [word.partition("=")[2] for word in command if word.startswith("--domain=")]
+            self.give(self.order(names=names), NEW)
+        elif "-t" in command and self.nginx:
+            answer.returncode, answer.stderr = 1, self.nginx
+        return answer
+
+
+@pytest.fixture
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
+    return World(tmp_path, monkeypatch)
+
+
+def test_what_the_directory_gives_takes_its_place_and_stays_there(world: World) -> None:
+
+    assert world.attend(time.time()) == ""
+    first = world.commands
+    world.commands = []
+    assert world.attend(time.time()) == ""
+
+    given = (world.order().live / "fullchain.pem").read_bytes()
+    assert {
+        path.relative_to(world.tls).as_posix(): path.read_bytes() == given for path in world.tls.rglob("cert.pem")
+    } == {
+        "cert.pem": True,
+        "front/cert.pem": True,
+    }
+    assert {path.stat().st_mode & 0o777 for path in world.tls.rglob("key.pem")} == {0o600, 0o640}
+    assert first[-2:] == [["nginx", "-t"], ["systemctl", "reload", "nginx.service"]]
+    assert [command for command in world.commands if command[0] != "openssl"] == []
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({}, ["--webroot", "--key-type=ecdsa", "--elliptic-curve=secp256r1", "--domain=rig.example.org"]),
+        ({"key_type": "rsa_3072"}, ["--key-type=rsa", "--rsa-key-size=3072"]),
+        ({"profile": "shortlived"}, ["--required-profile=shortlived"]),
+        ({"names": ["192.0.2.1"]}, ["--ip-address=192.0.2.1"]),
+        (
+            {"dns_hook": "/opt/dns"},
+            [
+                "--manual",
+                "--preferred-challenges=dns",
+                "--manual-auth-hook=/opt/dns add",
+                "--manual-cleanup-hook=/opt/dns remove",
+            ],
+        ),
+    ],
+)
+def test_certbot_is_asked_for_it(world: World, settings: dict[str, Any], words: list[str]) -> None:
+    command = world.acme.command(world.order(**settings), dry_run=False)
+
+    assert [word for word in words if word not in command] == []
+    assert {"--force-renewal", "--deploy-hook=/usr/lib/dlhost/tls-acme install"} <= set(command)
+    trial = world.acme.command(world.order(**settings), dry_run=True)
+    assert ("--dry-run" in trial, "--force-renewal" in trial) == (True, False)
+
+
+@pytest.mark.parametrize(
+    "change", [{"names": ["b.example"]}, {"directory": "https://b/x"}, {"key_type": "rsa_2048"}, {"profile": "classic"}]
+)
+def test_another_order_is_another_certificate(world: World, change: dict[str, Any]) -> None:
+    assert world.order(**change).lineage != world.order().lineage
+    assert world.order(email="b@example.org", renew_days=10).lineage == world.order().lineage
+
+
+@pytest.mark.parametrize(
+    ("life_days", "renew_days", "left_days"),
+    [
+        pytest.param(90, 30, 30, id="as the user says"),
+        pytest.param(45, 30, 15, id="a third is left"),
+        pytest.param(6, 30, 2, id="a short-lived one"),
+        pytest.param(90, 10, 10, id="later"),
+    ],
+)
+def test_it_is_renewed_in_time(world: World, life_days: float, renew_days: int, left_days: float) -> None:
+    life = world.acme.Life(0, life_days * DAY_S)
+
+    assert life.renew_at(renew_days) == (life_days - left_days) * DAY_S
+
+
+def test_what_is_due_is_asked_for_and_what_was_for_others_goes(world: World) -> None:
+
+    world.attend(time.time(), names=["old.example.org"])
+    world.days = 200  # certificate_pem begins 200 days before its end
+    assert world.attend(time.time()) == ""
+    before = world.asked
+    assert world.attend(time.time() + 100 * DAY_S) == ""
+    assert world.asked == before
+    assert world.attend(time.time() + 171 * DAY_S) == ""
+    assert world.asked == before + 1
+    assert [path.name for path in world.order().live.parent.iterdir()] == [world.order().lineage]
+
+
+def test_a_directory_that_gives_none_is_asked_three_times_an_hour(world: World) -> None:
+    world.said = FAILED.format("connection", "192.0.2.7: Fetching http://rig.example.org/: Timeout during connect")
+    times = [NOW, NOW + 60, NOW + 120, NOW + 180, NOW + HOUR_S - 1, NOW + HOUR_S + 1, NOW + HOUR_S + 2]
+
+    said = [world.attend(now) for now in times]
+
+    assert world.asked == 4
+    assert len(set(said)) == 1
+    assert "port 80 of rig.example.org is closed" in said[0]
+    # Another order, such as one that was mended in the inventory, is asked for at once.
+    assert world.attend(times[-1], names=["www.example.org"]) != ""
+    assert world.asked == 5
+
+
+def test_a_directory_that_says_when_is_not_asked_before(world: World) -> None:
+    said = "too many certificates already issued: retry after 2027-02-01 00:00:00 UTC"
+    world.said = UNEXPECTED.format(f"Error creating new order :: {said}")
+    world.log = LOG.format("rateLimited")
+    until = 1801440000.0  # 2027-02-01
+    answers = [world.attend(now) for now in (NOW, NOW + DAY_S, until - 1, until)]
+
+    assert world.asked == 2
+    assert {answer.partition(" (")[0] for answer in answers} == {"acme.example has been asked too often"}
+
+
+def test_after_it_was_given_nothing_is_remembered(world: World) -> None:
+
+    world.said = FAILED.format("connection", "refused")
+    assert world.attend(time.time()) != ""
+    world.said = ""
+    assert world.attend(time.time()) == ""
+
+    assert not world.acme.RECORD.exists()
+    assert world.module.judge(world.order())["reason"] == ""
+
+
+def test_a_damaged_memory_is_none(world: World) -> None:
+    world.state.mkdir()
+    for text in ("", "[]", '{"times": 1}', '{"lineage": "x"}'):
+        world.acme.RECORD.write_text(text)
+        assert world.acme.read_tries(world.order()).next(NOW) == 0
+
+
+def test_an_nginx_that_takes_no_configuration_keeps_the_old_certificate(world: World) -> None:
+
+    order = world.order()
+    world.give(order, OLD)
+    world.acme.install(order)
+    before = {path: path.read_bytes() for path in world.tls.rglob("*.pem")}
+    world.give(order, NEW)
+    world.nginx = "[emerg] unknown directive"
+
+    said = world.attend(time.time())
+
+    assert "nginx -t fails, so the new certificate is not taken up: [emerg] unknown directive" in said
+    assert {path: path.read_bytes() for path in world.tls.rglob("*.pem")} == before
+    assert not world.acme.standing(order, NOW).installed
+    world.nginx = ""
+    assert (world.attend(time.time()), world.acme.standing(order, NOW).installed, world.asked) == ("", True, 0)
+
+
+def test_a_pair_that_does_not_belong_together_is_not_put_in_place(world: World) -> None:
+
+    order = world.order()
+    world.give(order, NEW)
+    (order.live / "privkey.pem").write_text(key_pem(OLD))
+
+    assert "do not belong together" in world.attend(time.time())
+    assert not world.tls.exists()
+
+
+ELSEWHERE = "rig.example.org leads to 203.0.113.9, and this host has 192.168.1.20"
+PRIVATE = ", which the internet does not reach: port 80 of the router has to be passed on to it"
+CAUSES: list[Any] = [
+    pytest.param(
+        "connection",
+        "203.0.113.9: Fetching http://rig.example.org/.well-known/acme-challenge/x: Timeout during connect",
+        f"port 80 of rig.example.org is closed to acme.example: {ELSEWHERE}{PRIVATE}",
+        id="closed",
+    ),
+    pytest.param(
+        "unauthorized",
+        "203.0.113.9: Invalid response from http://rig.example.org/.well-known/acme-challenge/x: 404",
+        f"something else answers on port 80 of rig.example.org: {ELSEWHERE}{PRIVATE}",
+        id="elsewhere",
+    ),
+    pytest.param(
+        "unauthorized",
+        "[2001:db8::9]: Invalid response from http://rig.example.org/.well-known/acme-challenge/x: 404",
+        "rig.example.org leads to 2001:db8::9, and this host has 192.168.1.20",
+        id="elsewhere by IPv6",
+    ),
+    pytest.param(
+        "connection",
+        "192.168.1.20: Connection refused",
+        "rig.example.org leads to 192.168.1.20, and this host has 192.168.1.20; acme.example says: 192.168.1.20: ",
+        id="here",
+    ),
+    pytest.param(
+        "dns",
+        "DNS problem: NXDOMAIN looking up A for rig.example.org - check that a DNS record exists for this domain",
+        "rig.example.org has no address in the DNS that acme.example asks",
+        id="no name",
+    ),
+    pytest.param(
+        "caa",
+        "CAA record for rig.example.org prevents issuance",
+        "the CAA record of rig.example.org in the DNS forbids acme.example to certify it",
+        id="caa",
+    ),
+]
+
+
+@pytest.mark.parametrize(("kind", "detail", "cause"), CAUSES)
+def test_a_challenge_that_fails_has_a_cause(world: World, kind: str, detail: str, cause: str) -> None:
+    error = world.acme.refusal(world.order(), FAILED.format(kind, detail), "")
+
+    assert cause in str(error)
+    assert str(error).endswith(f"acme.example says: {detail}")
+    assert error.not_before == 0
+
+
+def test_who_has_a_public_address_is_told_to_name_it(world: World) -> None:
+    world.links = [{"addr_info": [{"local": "8.8.8.8"}]}]
+    error = world.acme.refusal(world.order(), FAILED.format("unauthorized", "203.0.113.9: Invalid response"), "")
+
+    assert "leads to 203.0.113.9, and this host has 8.8.8.8: let the DNS say so; " in str(error)
+
+
+def test_a_proof_in_the_dns_that_fails_is_the_hooks(world: World) -> None:
+    order = world.order(dns_hook="/opt/dns")
+    error = world.acme.refusal(order, FAILED.format("dns", "NXDOMAIN looking up TXT for _acme-challenge"), "")
+
+    assert str(error).startswith(
+        "/opt/dns did not have the DNS prove that rig.example.org is this host's; acme.example"
+    )
+
+
+@pytest.mark.parametrize(
+    ("line", "log", "cause"),
+    [
+        ("too many currently pending authorizations", "rateLimited", "acme.example has been asked too often (too many"),
+        (
+            "Cannot issue for rig",
+            "rejectedIdentifier",
+            "acme.example certifies no such name as one of rig.example.org,",
+        ),
+        ("Error finalizing order :: x", "serverInternal", "acme.example gave none (Error finalizing order :: x)"),
+        ("", "", "acme.example gave none (certbot says nothing)"),
+    ],
+)
+def test_what_else_certbot_says_is_told(world: World, line: str, log: str, cause: str) -> None:
+    error = world.acme.refusal(world.order(), UNEXPECTED.format(line), LOG.format(log))
+
+    assert str(error).startswith(cause)
+    assert (error.not_before > 0) == (log == "rateLimited")
+
+
+@pytest.mark.parametrize("names", [["rig.example.org", "203.0.113.7"], ["rig.example.org"]])
+@pytest.mark.parametrize("profile", ["", "shortlived"])
+def test_a_certbot_that_is_too_old_is_named(world: World, names: list[str], profile: str) -> None:
+    def old(*command: str, **_more: Any) -> subprocess.CompletedProcess[str]:
+        return subprocess.CompletedProcess(command, 0, "certbot 2.1.0" if "--version" in command else "--webroot", "")
+
+    world.acme.run = old
+    said = ""
+    try:
+        world.acme.refuse_certbot(world.order(names=names, profile=profile))
+    except world.acme.AcmeError as error:
+        said = str(error)
+
+    assert ("certbot 2.1.0 of this host has no" in said) == bool(profile or len(names) > 1)
+
+
+def test_a_dry_run_asks_nobody(world: World) -> None:
+    foreseen = world.module.converge(world.order(), check=True)
+
+    assert (foreseen["changed"], world.asked, world.state.exists()) == (True, 0, False)
+    assert foreseen["dlhost_undetermined"] == (
+        "whether acme.example gives a certificate for rig.example.org, www.example.org"
+    )
+
+
+def test_the_user_reads_what_is_wrong_and_when_it_is_tried_again(world: World) -> None:
+    world.said = FAILED.format("dns", "no such host")
+    results = [world.module.converge(world.order(), check=False) for _ in range(4)]
+
+    assert [result["changed"] for result in results] == [False] * 4
+    says = [result["dlhost_action_needed"] for result in results]
+    assert says[0].startswith("No certificate from acme.example: rig.example.org has no address in the DNS")
+    meanwhile = "The host has one of the inventory's own authority meanwhile;"
+    assert says[0].endswith(f"{meanwhile} the next run tries again.")
+    assert f"{meanwhile} it is tried again after " in says[3]
+    assert world.asked == 3
+    assert results[3]["reason"] in says[3]
+
+
+def test_a_run_says_whether_it_changed_something(world: World) -> None:
+    changed = [world.module.converge(world.order(), check=False)["changed"] for _ in range(2)]
+    (world.tls / "front" / "key.pem").unlink()
+    changed.append(world.module.converge(world.order(), check=False)["changed"])
+
+    assert changed == [True, False, True]
