@@ -29,9 +29,8 @@ from tools.audit.table import DOCUMENT, short_of, table, written
 BIN = Path(sys.executable).parent
 NAME = "rig.example.org"
 GROUPS = ("workspace", "web")
-SETTINGS = {
+SETTINGS: dict[str, object] = {
     "ssh_hardening_crypto": "strict",
-    "tls_names": [NAME, "localhost", "127.0.0.1"],
     "firewall_state": "present",
 }
 SCANNERS = "apt-get -qq update; apt-get -qq install -y --no-install-recommends nmap testssl.sh"
@@ -94,7 +93,8 @@ def _scanner(estate: Estate) -> Host:
 def _provisioned(estate: Estate) -> Host:
     """A host in a workspace, with its front and its firewall."""
     host = estate.host()
-    inventory = estate.inventory(host, settings=SETTINGS, groups=GROUPS)
+    names = {"tls_names": [host.address, NAME, "localhost"]}
+    inventory = estate.inventory(host, settings=SETTINGS | names, groups=GROUPS)
     for operation in (["provision", "--yes"], ["verify"]):
         run([str(BIN / "dlhost"), *operation, "-i", inventory.name], os.environ, expect=(0, 6))
     return host
@@ -103,7 +103,7 @@ def _provisioned(estate: Estate) -> Host:
 def _compared(estate: Estate, checkout: Path) -> Host:
     """A host as dev-sec's roles leave it, by Ansible as a user has it."""
     host = estate.host()
-    inventory = estate.inventory(host, settings=SETTINGS, groups=GROUPS)
+    inventory = estate.inventory(host)
     with tempfile.TemporaryDirectory() as directory:
         namespace = Path(directory) / "ansible_collections" / "devsec"
         namespace.mkdir(parents=True)
@@ -120,7 +120,9 @@ def _grade(host: Host, scanner: Host, authority: str) -> Grades:
     # It ends with 2 or 3 where it warns.
     ssh = run([str(BIN / "ssh-audit"), "--skip-rate-test", "--json", host.address], os.environ, expect=(0, 2, 3))
     failures, warnings = graders.ssh_audit(ssh.stdout)
-    ports = graders.nmap(engine.execute(scanner.container, f"nmap -Pn -n -p- -T4 -oG - {host.address}"))
+    ports = graders.nmap(
+        engine.execute(scanner.container, f"nmap -Pn -n -p- --min-rate 3000 --max-retries 2 -oG - {host.address}")
+    )
     is_served = engine.HTTPS in ports
     tls = engine.execute(scanner.container, TESTSSL, host.address, authority, f"https://{NAME}") if is_served else "[]"
     grade, findings = graders.testssl(tls)

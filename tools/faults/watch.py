@@ -59,7 +59,8 @@ class Watch:
             if self._excused.is_set():
                 continue
             login = self._login
-            said = log_in(login)
+            # Told to read its configuration anew, sshd shuts its door for an instant: once more, and it has to open.
+            said = log_in(login) and log_in(login)
             # One that began before the host was cut off, or moved, is excused too.
             if said and not self._excused.is_set() and login == self._login:
                 self.refused.append(said)
