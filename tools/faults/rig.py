@@ -26,11 +26,11 @@ MARK = "DLHOST_FAULTS_RUN"
 SETTINGS = {"ssh_hardening_crypto": "strict"}
 # Apt waits for its lock for 300 s.
 RUN_TIMEOUT_S = 400
-# Room for what a run installs, and little more: what fills the disk is this machine's memory.
+# The room that a run asks for, and little more: what fills the disk is this machine's memory.
 OWN_DISK = """
 parts="/etc /home /opt /root /srv /usr /var"
 used=$(du --total --summarize --block-size=1M $parts | tail -1 | cut -f1)
-mount -t tmpfs -o size=$((used + 700))m,mode=0755 tmpfs /mnt
+mount -t tmpfs -o size=$((used + 1300))m,mode=0755 tmpfs /mnt
 for part in $parts; do
     cp --archive $part /mnt$part
     mount --bind /mnt$part $part
