@@ -27,7 +27,7 @@ UPLOAD_MIB = 1024
 ASKERS, REQUESTS = 12, 250
 WEBSOCKETS = 200
 RELOADS = 12
-LOAD_TIMEOUT_S = 100
+LOAD_TIMEOUT_S = 60
 
 
 def trusting_anyone(version: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3) -> ssl.SSLContext:
