@@ -45,8 +45,10 @@ def test_an_audit_that_was_cut_is_no_grade() -> None:
         graders.lynis("suggestion[]=LYNIS|This release is more than 4 months old.|-|-|\n")
 
 
-def test_systemd_exposes_the_units_that_are_asked_for() -> None:
-    assert graders.systemd(recorded("systemd-analyze.json"), "nginx") == {"nginx.service": 9.6}
+def test_systemd_rates_what_runs() -> None:
+    running = "nginx.service loaded active running A high performance web server and a reverse proxy server\n"
+    assert graders.systemd(recorded("systemd-analyze.json"), running) == {"nginx.service": 9.6}
+    assert graders.systemd(recorded("systemd-analyze.json"), "") == {}
 
 
 def test_nmap_finds_open_ports_alone() -> None:

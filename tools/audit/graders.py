@@ -60,9 +60,10 @@ def lynis(report: str) -> int:
     return int(found[1])
 
 
-def systemd(said: str, prefix: str) -> dict[str, float]:
-    """The exposure of each service of this prefix, from `systemd-analyze security --json`."""
-    return {entry["unit"]: float(entry["exposure"]) for entry in json.loads(said) if entry["unit"].startswith(prefix)}
+def systemd(said: str, running: str) -> dict[str, float]:
+    """The exposure of each service that runs, from `systemd-analyze security --json` and `systemctl list-units`."""
+    units = {line.split()[0] for line in running.splitlines()}
+    return {entry["unit"]: float(entry["exposure"]) for entry in json.loads(said) if entry["unit"] in units}
 
 
 def nmap(said: str) -> tuple[int, ...]:
