@@ -37,13 +37,16 @@ class GuardedChange(ActionBase):
     def run(self, tmp=None, task_vars=None):
         result = super().run(tmp, task_vars)
         self._variables = task_vars
-        by_ssh = is_ssh(self._connection)
-        login = ssh_settings(fresh_connection(self)) if by_ssh else {}
+        login = ssh_settings(fresh_connection(self)) if is_ssh(self._connection) else {}
         self._arguments = {**self._task.args, **self._login(login)}
 
         plan = self._phase("plan")
-        missing = plan.get("missing_packages")
-        if missing and not self._task.check_mode:
+        due = not plan.get("failed") and plan["changed"] and not self._task.check_mode
+        guard = boolean(self._task.args.get("guard", True))
+        unprovable = self._why_unprovable(plan, login) if due and guard else ""
+        if unprovable:
+            return result | _failure(f"{unprovable}; nothing was changed.")
+        if due and plan["missing_packages"]:
             before = plan["diff"]
             plan = self._phase("install")
             if plan.get("failed"):
@@ -51,29 +54,31 @@ class GuardedChange(ActionBase):
             plan.update(changed=True, diff=before + plan.get("diff", []))
         new_port = plan.get("new_port", 0)
         alias = host_key_alias(login) if new_port else ""
-        login_key_comes = plan.pop("login_key_comes", False)
+        plan.pop("login_key_comes", None)
         result.update(plan, host_key_alias=alias)
-        if plan.get("failed") or not plan["changed"] or self._task.check_mode:
+        if not due:
             return result
-        if not boolean(self._task.args.get("guard", True)):
-            return result | _outcome(self._phase("apply"))
-        if not by_ssh:
-            return result | _failure(
-                f"The lock-out guard proves a change of the {self.subject} by a new SSH login, which connection "
-                f"{self._connection.transport} cannot make. Reach the host by SSH, or set "
-                f"{self._task.args['role']}_guard to false; nothing was changed."
-            )
-        # A key that this run brings cannot log in yet, nor can anyone where a run that was cut off shut the door.
-        refusal = "" if login_key_comes or plan["unfinished"] else self._login_refusal()
-        if refusal:
-            return result | _failure(
-                f"A new login of {login.get('user')} with a key alone does not work, so {self.lock_out} ({refusal}). "
-                "Make ssh -o PreferredAuthentications=publickey work and run again; nothing was changed."
-            )
         applied = self._phase("apply")
-        if applied.get("failed"):
+        if applied.get("failed") or not guard:
             return result | _outcome(applied)
         return result | _outcome(self._prove(new_port, alias))
+
+    def _why_unprovable(self, plan: dict, login: dict[str, str]) -> str:
+        """Why no login could prove a change; empty where one could."""
+        if not login:
+            return (
+                f"The lock-out guard proves a change of the {self.subject} by a new SSH login, which connection "
+                f"{self._connection.transport} cannot make. Reach the host by SSH, or set "
+                f"{self._task.args['role']}_guard to false"
+            )
+        # A key that this run brings cannot log in yet, nor can anyone where a run that was cut off shut the door.
+        refusal = "" if plan.get("login_key_comes") or plan["unfinished"] else self._login_refusal()
+        if refusal:
+            return (
+                f"A new login of {login.get('user')} with a key alone does not work, so {self.lock_out} ({refusal}). "
+                "Make ssh -o PreferredAuthentications=publickey work and run again"
+            )
+        return ""
 
     def _login(self, settings: dict[str, str]) -> dict[str, object]:
         """What the module is told of the login, from ssh's `settings` for it, which are empty where that is not SSH."""

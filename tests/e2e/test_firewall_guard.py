@@ -163,4 +163,8 @@ def test_a_connection_that_is_not_ssh_proves_nothing(host: Host) -> None:
         "ansible_host": host.name,
         "ansible_user": "root",
     }
-    assert "firewall_guard to false" in protect(host).message()
+    before = firewall(host)
+    assert "firewall_guard to false; nothing was changed." in protect(host).message()
+    # Nor has a package come.
+    assert "nftables" not in host.execute("dpkg-query --show")
+    assert firewall(host) == before
