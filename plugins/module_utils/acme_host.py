@@ -398,7 +398,7 @@ def diagnosis(order: Order, name: str, kind: str, detail: str) -> str:
     words = f"{order.host} says: {detail}"
     if order.dns_hook:
         return f"{order.dns_hook} did not have the DNS prove that {name} is this host's; {words}"
-    if kind == "dns" or re.search(r"no such host|NXDOMAIN|SERVFAIL|resolving", detail):
+    if kind == "dns" or re.search(r"no such host|NXDOMAIN|SERVFAIL|resolv(e|ing) ", detail):
         return f"{name} has no address in the DNS that {order.host} asks; {words}"
     if kind == "caa":
         return f"the CAA record of {name} in the DNS forbids {order.host} to certify it; {words}"
