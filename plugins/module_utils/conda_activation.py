@@ -25,8 +25,8 @@ def activated(
     """What to start in place of command, and with which variables, for the environment in directory to be activated."""
     if not (directory / "conda-meta").is_dir():
         return command, environment
-    # They see no argument of the program's, and the program's output is its own.
-    lines = [f". {shlex.quote(str(path))} >&2" for path in scripts(directory)]
+    # They see no argument of the program's, and what it reads and writes is its own.
+    lines = [f". {shlex.quote(str(path))} </dev/null >&2" for path in scripts(directory)]
     if lines:
         command = [SHELL, "-c", "\n".join([*lines, f"exec {shlex.join(command)}"])]
     return command, variables(directory, environment)
@@ -36,7 +36,10 @@ def variables(directory: Path, environment: Mapping[str, str]) -> dict[str, str]
     """The environment with what packages and conda itself set in it."""
     said = [
         *(json.loads(path.read_text(encoding="utf-8")) for path in sorted(directory.glob("etc/conda/env_vars.d/*"))),
-        *(json.loads(path.read_text(encoding="utf-8"))["env_vars"] for path in directory.glob("conda-meta/state")),
+        *(
+            json.loads(path.read_text(encoding="utf-8")).get("env_vars", {})
+            for path in directory.glob("conda-meta/state")
+        ),
     ]
     found = {
         # Its name, where it has one, is known to whoever starts it.

@@ -12,7 +12,7 @@ import pytest
 
 from tests.unit.python_environments import plugin
 
-SHOW = "import json, os, sys; print(json.dumps([dict(os.environ), sys.argv[1:]]))"
+SHOW = "import json, os, sys; assert input() == 'question'; print(json.dumps([dict(os.environ), sys.argv[1:]]))"
 
 
 @pytest.fixture
@@ -35,6 +35,7 @@ def start(environment: Path, *arguments: str, **variables: str) -> tuple[dict[st
     done = subprocess.run(
         [python, "-I", activation, python, "-c", SHOW, *arguments],
         env={"PATH": os.defpath, **variables},
+        input="question\n",
         stdout=subprocess.PIPE,
         text=True,
         check=True,
@@ -54,8 +55,8 @@ def test_scripts_of_packages_hold_in_the_order_of_their_names(environment: Path)
     assert (seen["GDAL_DATA"], seen["ORDER"]) == (f"{environment}/share/gdal", "g~")
 
 
-def test_what_a_script_says_or_does_to_its_arguments_is_not_the_programs(environment: Path) -> None:
-    script(environment, "loud.sh", "echo hear me; set -- other words")
+def test_what_a_script_says_reads_or_does_to_its_arguments_is_not_the_programs(environment: Path) -> None:
+    script(environment, "loud.sh", "echo hear me; read -r answer; set -- other words")
 
     assert start(environment, "it's", "$HOME", "")[1] == ["it's", "$HOME", ""]
 
@@ -81,6 +82,12 @@ def test_conda_is_told_where_it_is(environment: Path, name: str) -> None:
     assert seen["CONDA_PREFIX"] == str(environment)
     assert seen["CONDA_DEFAULT_ENV"] == (name or str(environment))
     assert seen["PATH"] == f"{environment}/bin:{os.defpath}"
+
+
+def test_a_state_without_variables_is_none(environment: Path) -> None:
+    (environment / "conda-meta" / "state").write_text('{"version": 1}')
+
+    assert start(environment)[0]["CONDA_PREFIX"] == str(environment)
 
 
 def test_an_environment_of_another_kind_is_left_as_it_is(environment: Path) -> None:
