@@ -38,6 +38,8 @@ WEBROOT = STATE / "webroot"
 # certbot's own directories, apart from those of a certbot that is somebody else's.
 OWN = STATE / "certbot"
 RECORD = STATE / "tries.json"
+# Lies there while nginx has not taken up what is in its place.
+RELOAD_DUE = STATE / "reload-due"
 
 # Let's Encrypt allows five failures an hour for a name.
 TRIES, TRIES_WITHIN_S = 3, 3600
@@ -144,12 +146,12 @@ def read_order() -> Order:
 
 def standing(order: Order, now: float) -> Standing:
     """How it stands, by what lies on the host."""
-    life = life_of(order.live / "cert.pem")
-    renew_at = life.renew_at(order.renew_days) if life else 0
+    life, given = life_of(order.live / "cert.pem"), issued(order)
+    renew_at = life.renew_at(order.renew_days) if life and given else 0
     tries = read_tries(order)
     return Standing(
         due=now >= renew_at,
-        installed=bool(issued(order)) and not differing(order),
+        installed=bool(given) and not differing(order) and not RELOAD_DUE.exists(),
         renew_at=renew_at,
         reason=tries.reason,
         next_try=tries.next(now),
@@ -168,29 +170,58 @@ def attend(order: Order, now: float) -> None:
             raise AcmeError(stands.reason, stands.next_try)
         try:
             refuse_impossible(order)
-            ask(order)
+            ask_for_new(order)
         except AcmeError as error:
             remember(order, error, now)
             raise
         RECORD.unlink(missing_ok=True)
-        forget_others(order)
+        forget(order, others=True)
     install(order)
 
 
-def issued(order: Order) -> bytes:
-    """The certificate with its chain that the directory gave; empty for none."""
+def ask_for_new(order: Order) -> None:
+    """Have certbot ask, and see that it has put something new into the lineage.
+
+    A certbot that was cut, or met a full disk, leaves one that it does not know again: it would give the next
+    certificate another name, or fail for ever, and each time spend one.
+
+    Raises:
+        AcmeError: The directory gives none, or certbot does not put it there.
+    """
+    if not is_whole(order):
+        forget(order)
+    had = issued(order)
+    ask(order)
+    if issued(order) in (b"", had):
+        forget(order)
+        raise AcmeError(f"certbot ended well and left none in {order.live}")
+
+
+def is_whole(order: Order) -> bool:
+    """Whether certbot's lineage has everything that certbot wants of it."""
+    settings = OWN / "config" / "renewal" / f"{order.lineage}.conf"
     try:
-        return (order.live / "fullchain.pem").read_bytes()
-    except OSError:
-        return b""
+        # Of the files, this is the last that certbot writes there.
+        is_known = f"fullchain = {order.live / 'fullchain.pem'}" in settings.read_text()
+    except (OSError, ValueError):
+        return False
+    has_all = bool(life_of(order.live / "cert.pem")) and (order.live / "chain.pem").is_file()
+    return is_known and has_all and bool(issued(order))
+
+
+def issued(order: Order) -> bytes:
+    """The certificate with its chain that the directory gave; empty for none, and where its key is not there too."""
+    certificate = order.live / "fullchain.pem"
+    return certificate.read_bytes() if tls_host.is_pair(order.live / "privkey.pem", certificate) else b""
 
 
 def all_issued(order: Order) -> list[str]:
-    """That one, and those that were given for other settings."""
-    others = [path for path in sorted(order.live.parent.glob("*/fullchain.pem")) if path.parent != order.live]
-    with contextlib.suppress(OSError):
-        return [issued(order).decode(errors="replace"), *(path.read_text(errors="replace") for path in others)]
-    return [""]
+    """That one, and those that were given for whatever settings, with a key or without."""
+    texts = [issued(order).decode(errors="replace")]
+    for path in sorted(order.live.parent.glob("*/fullchain.pem")):
+        with contextlib.suppress(OSError):
+            texts.append(path.read_text(errors="replace"))
+    return texts
 
 
 def differing(order: Order) -> list[owned_files.OwnedFile]:
@@ -207,22 +238,26 @@ def install(order: Order) -> list[str]:
     Raises:
         AcmeError: The pair is none, or nginx does not accept its configuration.
     """
-    files = differing(order)
-    if not files:
-        return []
-    if not tls_host.is_pair(order.live / "privkey.pem", order.live / "fullchain.pem"):
+    if not issued(order):
         raise AcmeError(f"key and certificate in {order.live} do not belong together")
-    before = [
-        dataclasses.replace(file, content=found.content)
-        for file in files
-        if (found := owned_files.find(file.path)).content is not None
-    ]
+    files = differing(order)
+    if not files and not RELOAD_DUE.exists():
+        return []
+    found = {file: owned_files.find(file.path).content for file in files}
+    make_directories()
+    RELOAD_DUE.touch()
     try:
         owned_files.swap(owned_files.stage(files))
         reload_nginx()
     except (AcmeError, owned_files.OwnedFilesError) as error:
+        before = [dataclasses.replace(file, content=content) for file, content in found.items() if content is not None]
         owned_files.swap(owned_files.stage(before))
+        # A new half beside an old one would keep nginx from its next start.
+        for file, content in found.items():
+            if content is None:
+                file.path.unlink(missing_ok=True)
         raise AcmeError(str(error).rstrip(".")) from None
+    RELOAD_DUE.unlink()
     return [str(file.path) for file in files]
 
 
@@ -299,8 +334,8 @@ def refuse_unserved(order: Order) -> None:
     word = secrets.token_hex(16)
     test = WEBROOT / CHALLENGE / f"dlhost-{word}"
     try:
-        test.parent.mkdir(parents=True, exist_ok=True)
         test.write_text(word)
+        test.chmod(0o644)
         for name in order.names:
             said = answer_here(name, f"/{CHALLENGE}/{test.name}")
             if word not in said:
@@ -471,11 +506,11 @@ def remember(order: Order, error: AcmeError, now: float) -> None:
     owned_files.swap(owned_files.stage([record]))
 
 
-def forget_others(order: Order) -> None:
-    """Remove what was given for other settings, keys above all; accounts stay."""
+def forget(order: Order, others: bool = False) -> None:
+    """Remove what was given, keys above all, for this order or for all others; accounts stay."""
     config = OWN / "config"
     for path in [*config.glob("live/dlhost-*"), *config.glob("archive/dlhost-*"), *config.glob("renewal/dlhost-*")]:
-        if path.name.removesuffix(".conf") != order.lineage:
+        if (path.name.removesuffix(".conf") != order.lineage) == others:
             if path.is_dir():
                 shutil.rmtree(path)
             else:
@@ -483,10 +518,11 @@ def forget_others(order: Order) -> None:
 
 
 def make_directories() -> None:
-    """What nginx reads is open to everybody, what certbot keeps to nobody."""
-    for path, mode in ((STATE, 0o755), (WEBROOT, 0o755), (OWN, 0o700), (OWN / "logs", 0o700)):
+    """What nginx reads is open to everybody whatever the umask is, what certbot keeps to nobody."""
+    challenges = WEBROOT / CHALLENGE
+    for path in (STATE, WEBROOT, challenges.parent, challenges, OWN, OWN / "logs"):
         path.mkdir(exist_ok=True)
-        path.chmod(mode)
+        path.chmod(0o700 if path.is_relative_to(OWN) else 0o755)
 
 
 def is_address(name: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import time
 from pathlib import Path
@@ -70,6 +71,7 @@ class World:
             "WEBROOT": self.state / "webroot",
             "OWN": self.state / "certbot",
             "RECORD": self.state / "tries.json",
+            "RELOAD_DUE": self.state / "reload-due",
             "run": self._run,
             # What a host with a network has to be asked about; molecule does.
             "refuse_impossible": lambda _order: None,
@@ -88,11 +90,19 @@ class World:
         return ""
 
     def give(self, order: Any, key: Any) -> None:
-        """Do as certbot does where the directory gives a certificate."""
+        """Do as certbot does where the directory gives a certificate; beside a lineage that is none any more, too."""
+        conf = self.state / "certbot" / "config" / "renewal" / f"{order.lineage}.conf"
+        parts = {conf: "= ", order.live / "cert.pem": "-----", order.live / "chain.pem": "-----"}
+        is_whole = all(path.exists() and mark in path.read_text() for path, mark in parts.items())
+        if order.live.exists() and not is_whole:
+            return
         order.live.mkdir(parents=True, exist_ok=True)
-        text = certificate_pem(key, days=self.days)
-        for name, content in (("privkey", key_pem(key)), ("cert", text), ("fullchain", text + certificate_pem(OLD))):
+        conf.parent.mkdir(exist_ok=True)
+        text, chain = certificate_pem(key, days=self.days), certificate_pem(OLD)
+        files = {"privkey": key_pem(key), "cert": text, "chain": chain, "fullchain": text + chain}
+        for name, content in files.items():
             (order.live / f"{name}.pem").write_text(content)
+        conf.write_text("".join(f"{name} = {order.live / f'{name}.pem'}\n" for name in files))
 
     @property
     def asked(self) -> int:
@@ -265,14 +275,89 @@ def test_an_nginx_that_takes_no_configuration_keeps_the_old_certificate(world: W
     assert (world.attend(time.time()), world.acme.standing(order, NOW).installed, world.asked) == ("", True, 0)
 
 
-def test_a_pair_that_does_not_belong_together_is_not_put_in_place(world: World) -> None:
+DAMAGES: list[Any] = [
+    pytest.param(lambda _live, conf: conf.write_text(""), id="the disk was full"),
+    pytest.param(lambda _live, conf: conf.unlink(), id="its settings are gone"),
+    pytest.param(lambda live, _conf: (live / "cert.pem").write_text("x"), id="no certificate"),
+    pytest.param(lambda live, _conf: (live / "chain.pem").unlink(), id="no chain"),
+]
 
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_what_certbot_left_in_pieces_is_asked_for_anew(world: World, damage: Any) -> None:
+    assert world.attend(time.time()) == ""
     order = world.order()
-    world.give(order, NEW)
-    (order.live / "privkey.pem").write_text(key_pem(OLD))
+    before = (order.live / "fullchain.pem").read_bytes()
+    damage(order.live, world.state / "certbot" / "config" / "renewal" / f"{order.lineage}.conf")
 
-    assert "do not belong together" in world.attend(time.time())
-    assert not world.tls.exists()
+    assert world.attend(time.time() + 80 * DAY_S) == ""
+    assert world.asked == 2
+    assert (world.tls / "cert.pem").read_bytes() == (order.live / "fullchain.pem").read_bytes() != before
+    assert world.acme.standing(order, time.time()).installed
+    assert not world.acme.RECORD.exists()
+
+
+def test_a_certificate_that_certbot_puts_elsewhere_counts_as_a_try(world: World, monkeypatch: Any) -> None:
+    monkeypatch.setattr(world, "give", lambda _order, _key: None)
+
+    said = {world.attend(time.time()) for _ in range(6)}
+
+    assert said == {f"certbot ended well and left none in {world.order().live}"}
+    assert world.asked == 3
+
+
+@pytest.mark.parametrize("damage", [lambda key: key.unlink(), lambda key: key.write_text(key_pem(OLD))])
+def test_a_certificate_without_its_key_is_asked_for_anew(world: World, damage: Any) -> None:
+    assert world.attend(time.time()) == ""
+    damage(world.order().live / "privkey.pem")
+
+    foreseen = world.module.converge(world.order(), check=True)
+    assert (foreseen["changed"], world.asked) == (True, 1)
+    assert world.attend(time.time()) == ""
+    assert (world.asked, world.acme.standing(world.order(), time.time()).installed) == (2, True)
+
+
+def test_where_nginx_takes_none_nothing_new_is_left(world: World) -> None:
+    world.tls.mkdir()
+    (world.tls / "key.pem").write_text(key_pem(OLD))
+    world.nginx = "[emerg] unknown directive"
+
+    assert "nginx -t fails" in world.attend(time.time())
+    files = [path for path in world.tls.rglob("*") if path.is_file()]
+    assert {path.name: path.read_text() for path in files} == {"key.pem": key_pem(OLD)}
+
+
+def test_a_reload_that_was_cut_is_made_up_for(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    def cut() -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as cutting, pytest.raises(KeyboardInterrupt):
+        cutting.setattr(world.acme, "reload_nginx", cut)
+        world.attend(time.time())
+    assert not world.acme.standing(world.order(), time.time()).installed
+    world.commands = []
+
+    assert world.attend(time.time()) == ""
+    assert world.commands[-1] == ["systemctl", "reload", "nginx.service"]
+    assert world.acme.standing(world.order(), time.time()).installed
+
+
+def test_everybody_may_read_the_answer_to_a_challenge(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    modes: list[str] = []
+
+    def answer(_name: str, path: str) -> str:
+        file = world.acme.WEBROOT / path.lstrip("/")
+        modes.extend(oct(part.stat().st_mode & 0o777) for part in (file, *list(file.parents)[:3]))
+        return str(file.read_text())
+
+    monkeypatch.setattr(world.acme, "answer_here", answer)
+    before = os.umask(0o077)
+    try:
+        world.acme.refuse_unserved(world.order(names=["rig.example.org"]))
+    finally:
+        os.umask(before)
+
+    assert modes == ["0o644", "0o755", "0o755", "0o755"]
 
 
 ELSEWHERE = "rig.example.org leads to 203.0.113.9, and this host has 192.168.1.20"

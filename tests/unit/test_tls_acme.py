@@ -102,6 +102,31 @@ def test_one_that_has_expired_makes_room_for_the_inventorys_own(host: Host, monk
     assert (host.phases, done["certificate"]["days_left"] > 300) == (["plan", "key", "install"], True)
 
 
+def test_one_that_has_lost_its_key_is_not_taken(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = order(monkeypatch)
+    text = give(host, asked)
+    (host.acme.Order(**asked).live / "privkey.pem").unlink()
+
+    assert "failed" not in host.run(**ACME)
+    assert host.files()["cert.pem"].decode() != text
+    # In its place it is whole, and better than another.
+    (host.directory / "key.pem").write_text(key_pem(KEYS["p256"]))
+    (host.directory / "cert.pem").write_text(text)
+    host.run(**ACME)
+    assert host.files()["cert.pem"].decode() == text
+
+
+def test_damaged_leftovers_do_not_hide_what_was_given(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = order(monkeypatch)
+    text = give(host, asked)
+    left = host.acme.Order(**asked).live.parent / "dlhost-left"
+    left.mkdir()
+    # Older Pythons do not list a link that leads nowhere.
+    (left / "fullchain.pem").mkdir()
+
+    assert host.acme.all_issued(host.acme.Order(**asked))[0] == text
+
+
 def test_another_mode_takes_no_key_over(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     give(host, order(monkeypatch))
     host.run(**ACME)
