@@ -1,7 +1,8 @@
 """What modules of guarded changes have in common: their arguments and phases, in the order in which they come.
 
 plan says what would change and whether it may, install brings packages, apply changes with the way back armed, confirm
-comes over the new login, and revert takes the change back at once. plugin_utils/guarded_change.py calls them.
+comes over the new login, and revert takes the change back at once. plugin_utils/guarded_change.py calls them. What an
+earlier run left unproved is taken back before anything changes.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from collections.abc import Callable
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.dlhost.host.plugins.module_utils import debian_packages, owned_files
 from ansible_collections.dlhost.host.plugins.module_utils.service_host import AGAIN, RefusedError
-from ansible_collections.dlhost.host.plugins.module_utils.way_back import WayBack
+from ansible_collections.dlhost.host.plugins.module_utils.way_back import WayBack, settle
 
 TEXTS = {"type": "list", "elements": "str", "default": []}
 # doc_fragments/guarded_change.py and owned_files.py say what they are.
@@ -56,6 +57,8 @@ def serve(
         if os.geteuid() != 0:
             raise RefusedError(f"Only root can change this. Set ansible_become to true {AGAIN}")
         with around or contextlib.nullcontext():
+            if phase in ("install", "apply"):
+                settle()
             result = phases[phase](module.params)
     except (RefusedError, owned_files.OwnedFilesError, debian_packages.PackagesError) as error:
         module.fail_json(msg=str(error))

@@ -18,6 +18,7 @@ from ansible_collections.dlhost.host.plugins.module_utils import owned_files
 from ansible_collections.dlhost.host.plugins.module_utils.service_host import RefusedError, must, run
 
 UNITS = Path("/etc/systemd/system")
+STATE = Path("/var/lib/dlhost")
 
 BOOT_UNIT_TEXT = """\
 # Written by dlhost, role {role}, while a change waits for the login that proves it.
@@ -58,7 +59,7 @@ class WayBack:
 
     @property
     def state(self) -> Path:
-        return Path("/var/lib/dlhost", self.role)
+        return Path(STATE, self.role)
 
     @property
     def pending(self) -> Path:
@@ -203,3 +204,23 @@ class WayBack:
                 "",
             ]
         )
+
+
+SSHD_WAY_BACK = WayBack("ssh_hardening", "sshd", "the old sshd configuration")
+FIREWALL_WAY_BACK = WayBack("firewall", "firewall", "the old firewall")
+
+
+def is_any_armed() -> bool:
+    """Whether any role's change waits for its proof."""
+    return SSHD_WAY_BACK.is_armed() or FIREWALL_WAY_BACK.is_armed()
+
+
+def settle() -> None:
+    """Take back what no login has proved, of whichever role: it would put back a firewall that shuts a later sshd out.
+
+    Raises:
+        RefusedError: That failed.
+    """
+    for way_back in (SSHD_WAY_BACK, FIREWALL_WAY_BACK):
+        if way_back.is_armed():
+            way_back.take_back()

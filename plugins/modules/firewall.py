@@ -151,9 +151,8 @@ from ansible_collections.dlhost.host.plugins.module_utils.sshd_host import (
     listening_ports,
     run_directory,
 )
-from ansible_collections.dlhost.host.plugins.module_utils.way_back import PutBack, WayBack
+from ansible_collections.dlhost.host.plugins.module_utils.way_back import FIREWALL_WAY_BACK, PutBack, is_any_armed
 
-WAY_BACK = WayBack("firewall", "firewall", "the old firewall")
 MINIMUM_TIMEOUT_S = 30
 
 
@@ -213,7 +212,7 @@ def main() -> None:
             "trusted_interfaces": TEXTS,
             "login_port": {"type": "int", "default": 0},
         },
-        WAY_BACK,
+        FIREWALL_WAY_BACK,
         plan=lambda request: make_plan(request).result(),
         apply=apply,
         confirm=confirm,
@@ -222,8 +221,6 @@ def main() -> None:
 
 def apply(request: dict) -> dict[str, object]:
     """Phase apply: change files and rules, with the way back armed."""
-    if WAY_BACK.is_armed():
-        WAY_BACK.take_back()
     plan = make_plan(request)
     absent = request["state"] == "absent"
     if absent:
@@ -232,15 +229,15 @@ def apply(request: dict) -> dict[str, object]:
     staged = owned_files.stage(plan.owned.write)
     put_back = PutBack(put_back_lines(), before=UNIT)
     timeout_s = request["guard_timeout_s"] if request["guard"] else 0
-    with WAY_BACK.change(staged, plan.owned.remove, put_back, timeout_s):
+    with FIREWALL_WAY_BACK.change(staged, plan.owned.remove, put_back, timeout_s):
         unload() if absent else load(plan.unit)
     return plan.result()
 
 
 def confirm(request: dict) -> dict[str, object]:
     """Phase confirm: this call came over a login through the new rules, so the way back goes."""
-    WAY_BACK.require_armed(request["guard_timeout_s"])
-    WAY_BACK.disarm()
+    FIREWALL_WAY_BACK.require_armed(request["guard_timeout_s"])
+    FIREWALL_WAY_BACK.disarm()
     return {"changed": True}
 
 
@@ -283,7 +280,7 @@ def make_plan(request: dict) -> Plan:
         ssh_ports=ports,
         openings=openings,
         shut_out=shut,
-        unfinished=WAY_BACK.is_armed(),
+        unfinished=is_any_armed(),
     )
 
 

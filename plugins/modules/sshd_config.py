@@ -148,9 +148,8 @@ from ansible_collections.dlhost.host.plugins.module_utils.sshd_host import (
     run_directory,
     socket_follows_sshd,
 )
-from ansible_collections.dlhost.host.plugins.module_utils.way_back import PutBack, WayBack
+from ansible_collections.dlhost.host.plugins.module_utils.way_back import SSHD_WAY_BACK, PutBack, is_any_armed
 
-WAY_BACK = WayBack("ssh_hardening", "sshd", "the old sshd configuration")
 OLD_PORT = Path("/etc/ssh/sshd_config.d/00-dlhost-old-port.conf")
 MINIMUM_RSA_BITS = 3072  # NIST SP 800-57 part 1: 128 bits of strength.
 
@@ -250,7 +249,7 @@ def main() -> None:
             "allow_keyless_admins": {"type": "bool", "default": False},
             "login_user": {"type": "str", "default": ""},
         },
-        WAY_BACK,
+        SSHD_WAY_BACK,
         plan=foresee,
         apply=apply,
         confirm=confirm,
@@ -278,8 +277,6 @@ def foresee(request: dict) -> dict[str, object]:
 
 def apply(request: dict) -> dict[str, object]:
     """Phase apply: swap the new state in, with the way back armed."""
-    if WAY_BACK.is_armed():
-        WAY_BACK.take_back()
     plan = make_plan(request)
     refuse_conflicts(plan)
     refuse_lockout(request, plan)
@@ -294,7 +291,7 @@ def apply(request: dict) -> dict[str, object]:
     if RULES in staged:
         lines.append(f"    {NFT} --file {RULES}")
     put_back = PutBack(lines, f"{plan.unit.name} ssh.socket", [SOCKET_DROP_IN.parent])
-    with WAY_BACK.change(staged, goes, put_back, request["guard_timeout_s"] if request["guard"] else 0):
+    with SSHD_WAY_BACK.change(staged, goes, put_back, request["guard_timeout_s"] if request["guard"] else 0):
         _require_effective(request, {str(file.path) for file in both_ports})
         if RULES in staged:
             must(NFT, "--file", str(RULES))
@@ -304,14 +301,14 @@ def apply(request: dict) -> dict[str, object]:
 
 def confirm(request: dict) -> dict[str, object]:
     """Phase confirm: this call came over the new login, so the old port closes and the way back goes."""
-    WAY_BACK.require_armed(request["guard_timeout_s"])
+    SSHD_WAY_BACK.require_armed(request["guard_timeout_s"])
     plan = make_plan({**request, "login_user": ""})
     if plan.strays or plan.owned.write:
         owned_files.swap(owned_files.stage(plan.owned.write))
         for path in plan.strays:
             path.unlink()
         load(plan.unit, True)
-    WAY_BACK.disarm()
+    SSHD_WAY_BACK.disarm()
     return {"changed": True}
 
 
@@ -382,7 +379,7 @@ def make_plan(request: dict) -> Plan:
         closed_ports=sorted({*ports} - listening_ports()),
         old_port=connection.port if connection.port and connection.port not in ports else 0,
         strays=[path for path in (OLD_PORT, SOCKET_DROP_IN) if path.exists() and path not in places],
-        unfinished=WAY_BACK.is_armed(),
+        unfinished=is_any_armed(),
         login_key_comes=any(entry["user"] == request["login_user"] and entry["keys"] for entry in keys),
     )
 

@@ -1,0 +1,157 @@
+"""The ways back of guarded changes: real scripts over files of the test's own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import pytest
+
+from tests.unit.python_environments import plugin
+from tests.unit.systemd_double import own_files
+
+# Keeps the one table that it is given, in the words that it came in.
+NFT_DOUBLE = """\
+#!/bin/sh
+case "$*" in
+    "--file -") tail -n +3 > {kernel};;
+    "--file "*) cp "$2" {kernel};;
+    *) cat {kernel};;
+esac
+"""
+
+
+@dataclass(frozen=True)
+class World:
+    """A host with a firewall: its modules, its files and the kernel's table."""
+
+    ways: ModuleType
+    firewall: ModuleType
+    root: Path
+
+    @property
+    def rules(self) -> Path:
+        return self.root / "firewall.nft"
+
+    @property
+    def kernel(self) -> Path:
+        return self.root / "kernel"
+
+    @property
+    def state(self) -> Path:
+        return self.root / "state"
+
+    def text(self, *ports: int) -> str:
+        return str(plugin("module_utils.firewall_rules").rules(ports, [], [], []))
+
+    def change(self, way: Any, text: str, lines: Iterable[str] = ()) -> None:
+        """Have the rules be `text`, loaded, with the way back armed; nobody proves it."""
+        staged = self.root / "staged"
+        staged.write_text(text)
+        with way.change({self.rules: staged}, [], self.ways.PutBack([*lines], "x.service"), 120):
+            self.kernel.write_text(text)
+
+    def fire(self, way: Any) -> None:
+        """The timer, or a boot."""
+        if way.script.exists():
+            subprocess.run(["/bin/sh", way.script], check=True)
+
+
+@pytest.fixture
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
+    ways, firewall = plugin("module_utils.way_back"), plugin("module_utils.firewall_host")
+    own_files(monkeypatch, tmp_path / "dlhost")
+    programs = tmp_path / "programs"
+    for directory in (programs, tmp_path / "units", tmp_path / "dlhost"):
+        directory.mkdir()
+    world = World(ways, firewall, tmp_path)
+    for name, text in {
+        "nft": NFT_DOUBLE.format(kernel=world.kernel),
+        "systemctl": "#!/bin/sh\n",
+        "systemd-run": "#!/bin/sh\n",
+    }.items():
+        (programs / name).write_text(text)
+        (programs / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
+    monkeypatch.setattr(ways, "STATE", world.state)
+    monkeypatch.setattr(ways, "UNITS", tmp_path / "units")
+    monkeypatch.setattr(firewall, "NFT", str(programs / "nft"))
+    monkeypatch.setattr(firewall, "RULES", world.rules)
+    monkeypatch.setattr(firewall, "UNIT_FILE", tmp_path / "units" / "dlhost-firewall.service")
+    monkeypatch.setattr(firewall, "AT_BOOT", tmp_path / "units" / "wanted")
+    firewall.UNIT_FILE.write_text("")
+    world.rules.write_text(world.text(22))
+    world.kernel.write_text(world.text(22))
+    return world
+
+
+def serve(monkeypatch: pytest.MonkeyPatch, phase: str, **phases: Any) -> Any:
+    """One call of a guarded module, whose phases are given."""
+    guarded = plugin("module_utils.guarded_module")
+
+    class EndedError(Exception):
+        pass
+
+    def end(**said: Any) -> None:
+        raise EndedError(said)
+
+    module = SimpleNamespace(params={"phase": phase}, check_mode=False, exit_json=end, fail_json=end)
+    monkeypatch.setattr(guarded, "AnsibleModule", lambda **_specification: module)
+    monkeypatch.setattr(guarded.os, "geteuid", lambda: 0)
+
+    def none(_request: dict[str, Any]) -> dict[str, Any]:
+        raise AssertionError("this phase is not meant to come")
+
+    with pytest.raises(EndedError) as ended:
+        guarded.serve({}, guarded.WayBack("x", "x", "x"), **{"plan": none, "apply": none, "confirm": none, **phases})
+    return ended.value.args[0]
+
+
+def test_a_change_that_was_cut_is_taken_back_before_another_role_plans(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.change(world.ways.FIREWALL_WAY_BACK, world.text(22, 8000), world.firewall.put_back_lines())
+    assert world.ways.is_any_armed()
+
+    def apply(_request: dict[str, Any]) -> dict[str, Any]:
+        # sshd moves to 2222, as sshd_config does it.
+        assert world.rules.read_text() == world.kernel.read_text() == world.text(22)
+        [file] = world.firewall.letting_in([2222])
+        world.change(world.ways.SSHD_WAY_BACK, file.content.decode())
+        return {"changed": True}
+
+    assert serve(monkeypatch, "apply", apply=apply) == {"changed": True}
+    world.ways.SSHD_WAY_BACK.disarm()
+    world.fire(world.ways.FIREWALL_WAY_BACK)
+    assert world.rules.read_text() == world.kernel.read_text() == world.text(22, 2222)
+    assert not world.ways.is_any_armed()
+    assert not world.state.exists()
+
+
+def test_sshds_change_of_the_rules_is_taken_back_before_the_firewall_changes(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.change(world.ways.SSHD_WAY_BACK, world.text(22, 2222), [f"    {world.firewall.NFT} --file {world.rules}"])
+
+    def apply(_request: dict[str, Any]) -> dict[str, Any]:
+        assert world.rules.read_text() == world.kernel.read_text() == world.text(22)
+        world.change(world.ways.FIREWALL_WAY_BACK, world.text(22, 443), world.firewall.put_back_lines())
+        return {"changed": True}
+
+    serve(monkeypatch, "apply", apply=apply)
+    world.ways.FIREWALL_WAY_BACK.disarm()
+    world.fire(world.ways.SSHD_WAY_BACK)
+    assert world.rules.read_text() == world.kernel.read_text() == world.text(22, 443)
+
+
+def test_what_cannot_be_taken_back_ends_the_run_before_it_changes_anything(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.change(world.ways.FIREWALL_WAY_BACK, world.text(8000), ["    left=yes"])
+    assert "could not put back the old firewall" in serve(monkeypatch, "apply")["msg"]
+    assert world.ways.FIREWALL_WAY_BACK.is_armed()
