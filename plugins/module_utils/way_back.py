@@ -150,8 +150,11 @@ class WayBack:
                     shutil.copy2(path, backup / str(index))
                     status = path.stat()
                     os.chown(backup / str(index), status.st_uid, status.st_gid)
-            self.script.write_text(self.revert_script(paths, kept, put_back))
+            # It gets its name once it is whole: what fails from now on runs what has that name.
+            script = Path(made, self.script.name)
+            script.write_text(self.revert_script(paths, kept, put_back))
             os.sync()
+            script.rename(self.script)
             backup.rename(self.pending)
         if timeout_s:
             Path(UNITS, self.boot_unit).write_text(
@@ -184,6 +187,8 @@ class WayBack:
             [
                 "#!/bin/sh",
                 f"# Written by dlhost, role {self.role}: takes back a change that no login proved.",
+                # Of a part of a function the shell runs nothing.
+                "take_back() {",
                 # A rename is atomic: this script or the confirming run has the word, never both.
                 f"[ -d {self.reverting} ] || mv -T {self.pending} {self.reverting} 2>/dev/null",
                 f"if [ -d {self.reverting} ]; then",
@@ -201,6 +206,8 @@ class WayBack:
                 "systemctl daemon-reload",
                 f"rm -rf {self.state}",
                 f"rmdir {' '.join(map(str, emptied))} 2>/dev/null || true",
+                "}",
+                "take_back",
                 "",
             ]
         )

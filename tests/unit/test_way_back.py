@@ -14,6 +14,7 @@ import pytest
 
 from tests.unit.python_environments import plugin
 from tests.unit.systemd_double import own_files
+from tests.unit.test_owned_files import small_files
 
 # Keeps the one table that it is given, in the words that it came in.
 NFT_DOUBLE = """\
@@ -155,3 +156,27 @@ def test_what_cannot_be_taken_back_ends_the_run_before_it_changes_anything(
     world.change(world.ways.FIREWALL_WAY_BACK, world.text(8000), ["    left=yes"])
     assert "could not put back the old firewall" in serve(monkeypatch, "apply")["msg"]
     assert world.ways.FIREWALL_WAY_BACK.is_armed()
+
+
+def test_no_part_of_the_script_does_anything(world: World, tmp_path: Path) -> None:
+    way = world.ways.FIREWALL_WAY_BACK
+    world.change(way, world.text(8000), world.firewall.put_back_lines())
+    text = way.script.read_text()
+    begins = text.rindex("systemctl daemon-reload")
+    for end in range(begins, len(text.rstrip()), 7):
+        part = tmp_path / "part"
+        part.write_text(text[:end])
+        subprocess.run(["/bin/sh", part], check=False, capture_output=True)
+        assert way.is_armed()
+        assert way.script.exists()
+    world.fire(way)
+    assert not world.state.exists()
+
+
+def test_a_full_disk_leaves_no_script_and_changes_nothing(world: World) -> None:
+    way = world.ways.FIREWALL_WAY_BACK
+    with small_files(), pytest.raises(world.ways.RefusedError, match="The host is as it was"):
+        world.change(way, world.text(8000), ["    # a long table"] * 1000)
+    assert world.rules.read_text() == world.kernel.read_text() == world.text(22)
+    assert not way.script.exists()
+    assert not way.is_armed()
