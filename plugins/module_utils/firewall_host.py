@@ -105,7 +105,10 @@ def unload() -> None:
 def letting_in(ports: list[int]) -> list[owned_files.OwnedFile]:
     """The rules' file with SSH on these ports, too, where there is one without; role firewall takes old ports out."""
     found = owned_files.find(RULES)
-    text = (found.content or b"").decode()
+    try:
+        text = (found.content or b"").decode()
+    except UnicodeDecodeError:
+        return []  # Damaged: role firewall writes it anew.
     with_ports = with_ssh_ports(text, ports)
     if with_ports == text:
         return []

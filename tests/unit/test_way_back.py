@@ -180,3 +180,8 @@ def test_a_full_disk_leaves_no_script_and_changes_nothing(world: World) -> None:
     assert world.rules.read_text() == world.kernel.read_text() == world.text(22)
     assert not way.script.exists()
     assert not way.is_armed()
+
+
+def test_rules_that_are_noise_are_the_firewalls_matter(world: World) -> None:
+    world.rules.write_bytes(world.text(22).encode() + bytes(range(128, 228)))
+    assert world.firewall.letting_in([2222]) == []
