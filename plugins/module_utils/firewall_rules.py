@@ -13,7 +13,8 @@ from collections.abc import Iterable, Sequence
 from ansible_collections.dlhost.host.plugins.module_utils.service_host import AGAIN, RefusedError
 
 LAST_PORT = 65535
-PORT = re.compile(r"[0-9]{1,5}(-[0-9]{1,5})?")
+# nft takes a number that begins with 0 for an octal one.
+PORT = re.compile(r"[1-9][0-9]{0,4}(-[1-9][0-9]{0,4})?")
 INTERFACE = re.compile(r"[^\s\"/*]{1,14}[^\s\"/]?")
 COMMENT_BYTES = 127  # nft keeps 128, the last of which ends it.
 

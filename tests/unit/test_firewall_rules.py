@@ -56,7 +56,7 @@ def test_sshd_may_come_to_a_further_port() -> None:
     assert module.with_ssh_ports("", [2222]) == ""
 
 
-@pytest.mark.parametrize("port", ["0", "65536", "http", "90-80", "80,443", "-80", "80-", "", "1-2-3"])
+@pytest.mark.parametrize("port", ["0", "0443", "80-090", "65536", "http", "90-80", "80,443", "-80", "80-", "", "1-2-3"])
 def test_what_is_no_port_is_named(port: str) -> None:
     with pytest.raises(module.RefusedError, match=f"firewall_ports names port {port}; a port is 1 to 65535"):
         opening(port)
