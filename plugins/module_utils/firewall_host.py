@@ -97,6 +97,8 @@ def unload() -> None:
     AT_BOOT.unlink(missing_ok=True)
     run("systemctl", "stop", UNIT)
     must("systemctl", "daemon-reload")
+    if not Path(NFT).exists():
+        return  # Its owner has purged it; a table that outlived that goes with the next boot.
     empty = run(NFT, "--file", "-", given=EMPTY)
     if empty.returncode != 0:
         raise RefusedError(failure(empty))
@@ -115,11 +117,15 @@ def letting_in(ports: list[int]) -> list[owned_files.OwnedFile]:
     return [owned_files.OwnedFile(RULES, with_ports.encode(), found.mode, found.owner, found.group)]
 
 
-def put_back_lines() -> list[str]:
-    """Lines of sh that bring back what is loaded now, once the files are back."""
+def put_back_lines(unit: Unit) -> list[str]:
+    """Lines of sh that bring back what is loaded now, once the files are back; `unit` as it is now."""
+    back = [f"ln -sf {UNIT_FILE} {AT_BOOT}"] if unit.enabled else []
+    back += [f"systemctl start --no-block {UNIT}"] if unit.active else []
     return [
-        f"    [ -e {UNIT_FILE} ] || {{ rm -f {AT_BOOT}; systemctl stop --no-block {UNIT}; }}",
-        f"    {NFT} --file - <<'END' || left=yes",
+        f"    if [ -e {UNIT_FILE} ]; then {'; '.join(back) or ':'}",
+        f"    else rm -f {AT_BOOT}; systemctl stop --no-block {UNIT}; fi",
+        # Where the program has gone, nothing can be loaded, and a boot begins without a table.
+        f"    [ ! -x {NFT} ] || {NFT} --file - <<'END' || left=yes",
         # A line of the table cannot be taken for the end: nft indents what it lists.
         f"{EMPTY}{loaded()}END",
     ]

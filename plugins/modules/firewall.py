@@ -227,7 +227,7 @@ def apply(request: dict) -> dict[str, object]:
         # First, as the record of them goes with the files.
         debian_packages.hand_back(owned_files.brought_packages(request["role"]), check=False)
     staged = owned_files.stage(plan.owned.write)
-    put_back = PutBack(put_back_lines(), before=UNIT)
+    put_back = PutBack(put_back_lines(plan.unit), before=UNIT)
     timeout_s = request["guard_timeout_s"] if request["guard"] else 0
     with FIREWALL_WAY_BACK.change(staged, plan.owned.remove, put_back, timeout_s):
         unload() if absent else load(plan.unit)

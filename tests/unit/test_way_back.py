@@ -57,6 +57,15 @@ class World:
         with way.change({self.rules: staged}, [], self.ways.PutBack([*lines], "x.service"), 120):
             self.kernel.write_text(text)
 
+    def lines(self, enabled: bool = True, active: bool = True) -> Any:
+        """How the firewall is put back where its unit is like this."""
+        return self.firewall.put_back_lines(SimpleNamespace(enabled=enabled, active=active))
+
+    def remove(self, way: Any, lines: Iterable[str]) -> None:
+        """Have the firewall go, with the way back armed."""
+        with way.change({}, [self.rules, self.firewall.UNIT_FILE], self.ways.PutBack([*lines], "x.service"), 120):
+            self.firewall.unload()
+
     def fire(self, way: Any) -> None:
         """The timer, or a boot."""
         if way.script.exists():
@@ -73,7 +82,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
     world = World(ways, firewall, tmp_path)
     for name, text in {
         "nft": NFT_DOUBLE.format(kernel=world.kernel),
-        "systemctl": "#!/bin/sh\n",
+        "systemctl": f'#!/bin/sh\necho "$@" >> {tmp_path}/told\n',
         "systemd-run": "#!/bin/sh\n",
     }.items():
         (programs / name).write_text(text)
@@ -116,7 +125,7 @@ def serve(monkeypatch: pytest.MonkeyPatch, phase: str, **phases: Any) -> Any:
 def test_a_change_that_was_cut_is_taken_back_before_another_role_plans(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    world.change(world.ways.FIREWALL_WAY_BACK, world.text(22, 8000), world.firewall.put_back_lines())
+    world.change(world.ways.FIREWALL_WAY_BACK, world.text(22, 8000), world.lines())
     assert world.ways.is_any_armed()
 
     def apply(_request: dict[str, Any]) -> dict[str, Any]:
@@ -141,7 +150,7 @@ def test_sshds_change_of_the_rules_is_taken_back_before_the_firewall_changes(
 
     def apply(_request: dict[str, Any]) -> dict[str, Any]:
         assert world.rules.read_text() == world.kernel.read_text() == world.text(22)
-        world.change(world.ways.FIREWALL_WAY_BACK, world.text(22, 443), world.firewall.put_back_lines())
+        world.change(world.ways.FIREWALL_WAY_BACK, world.text(22, 443), world.lines())
         return {"changed": True}
 
     serve(monkeypatch, "apply", apply=apply)
@@ -160,7 +169,7 @@ def test_what_cannot_be_taken_back_ends_the_run_before_it_changes_anything(
 
 def test_no_part_of_the_script_does_anything(world: World, tmp_path: Path) -> None:
     way = world.ways.FIREWALL_WAY_BACK
-    world.change(way, world.text(8000), world.firewall.put_back_lines())
+    world.change(way, world.text(8000), world.lines())
     text = way.script.read_text()
     begins = text.rindex("systemctl daemon-reload")
     for end in range(begins, len(text.rstrip()), 7):
@@ -185,3 +194,27 @@ def test_a_full_disk_leaves_no_script_and_changes_nothing(world: World) -> None:
 def test_rules_that_are_noise_are_the_firewalls_matter(world: World) -> None:
     world.rules.write_bytes(world.text(22).encode() + bytes(range(128, 228)))
     assert world.firewall.letting_in([2222]) == []
+
+
+def test_a_removal_that_is_taken_back_is_back_after_a_boot_too(world: World) -> None:
+    world.firewall.AT_BOOT.symlink_to(world.firewall.UNIT_FILE)
+    world.remove(world.ways.FIREWALL_WAY_BACK, world.lines())
+    assert not world.firewall.AT_BOOT.is_symlink()
+    (world.root / "told").unlink()
+    world.fire(world.ways.FIREWALL_WAY_BACK)
+    assert world.rules.read_text() == world.kernel.read_text() == world.text(22)
+    assert world.firewall.AT_BOOT.readlink() == world.firewall.UNIT_FILE
+    assert "start --no-block dlhost-firewall.service" in (world.root / "told").read_text()
+
+
+def test_a_firewall_without_nft_can_go_and_come_back(world: World) -> None:
+    way = world.ways.FIREWALL_WAY_BACK
+    Path(world.firewall.NFT).unlink()
+    world.remove(way, world.lines(active=False))
+    way.take_back()
+    assert not way.is_armed()
+    assert world.rules.exists()
+    world.remove(way, world.lines(active=False))
+    way.disarm()
+    assert not way.is_armed()
+    assert not world.rules.exists()
