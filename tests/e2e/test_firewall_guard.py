@@ -157,6 +157,22 @@ def test_sshd_can_move_to_a_port_that_the_firewall_does_not_know(host: Host) -> 
     assert host.play([SSH.task(port=2222), role()]).changed == 0
 
 
+def test_sshd_moves_while_a_firewall_waits_for_its_proof(host: Host) -> None:
+    assert not protect(host).failed
+    FIREWALL.cut_off(host, ports=[{"port": "8000"}], guard_timeout_s=60)
+    moved = SSH.apply(host, port=2222)
+    assert not moved.failed, moved.output
+    assert settled(host)
+    assert SSH.is_settled(host)
+    host.port = 2222
+    # The firewall that the first run saw lets nobody in on that port.
+    time.sleep(62)
+    assert host.ssh().returncode == 0
+    host.restart()
+    assert host.ssh().returncode == 0
+    assert host.play([SSH.task(port=2222), role()]).changed == 1
+
+
 def test_a_connection_that_is_not_ssh_proves_nothing(host: Host) -> None:
     host.settings = {
         "ansible_connection": "community.docker.docker",
