@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import inspect
 import os
 import shlex
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from ansible_collections.dlhost.host.plugins.module_utils import owned_files
+from ansible_collections.dlhost.host.plugins.module_utils import owned_files, way_back_record
 from ansible_collections.dlhost.host.plugins.module_utils.service_host import RefusedError, must, run
 
 UNITS = Path("/etc/systemd/system")
@@ -144,6 +146,11 @@ class WayBack:
         with tempfile.TemporaryDirectory(prefix="new-", dir=self.state) as made:
             backup = Path(made, "backup")
             backup.mkdir()
+            # Other roles may record what they own while this change waits.
+            owned = {role: entry for role, entry in owned_files.read_manifest().items() if role == self.role}
+            Path(backup, "record.json").write_bytes(owned_files.manifest_file(owned).content)
+            Path(backup, "record.py").write_text(inspect.getsource(way_back_record))
+            paths = [path for path in paths if path != owned_files.MANIFEST]
             kept = {path for path in paths if path.is_file()}
             for index, path in enumerate(paths):
                 if path in kept:
@@ -182,6 +189,8 @@ class WayBack:
                 restore.append(f"cp -p {self.reverting}/{index} {beside} && mv -f {beside} {place} || left=yes")
             else:
                 restore.append(f"rm -f {place} || left=yes")
+        record = shlex.join([sys.executable, "-I", f"{self.reverting}/record.py", str(owned_files.MANIFEST), self.role])
+        restore.append(f"{record} {self.reverting}/record.json || left=yes")
         emptied = [self.state.parent, owned_files.MANIFEST.parent, *put_back.directories]
         return "\n".join(
             [

@@ -218,3 +218,64 @@ def test_a_firewall_without_nft_can_go_and_come_back(world: World) -> None:
     way.disarm()
     assert not way.is_armed()
     assert not world.rules.exists()
+
+
+def staged_record(**roles: str) -> dict[Path, Path]:
+    """A record in which each role owns one file, beside its place."""
+    owned = plugin("module_utils.owned_files")
+    entries = {role: {"files": [path], "packages": [], "installed": []} for role, path in roles.items()}
+    return dict(owned.stage([owned.manifest_file(entries)]))
+
+
+def record(**roles: str) -> None:
+    """Have the roles own these and no others anything."""
+    plugin("module_utils.owned_files").swap(staged_record(**roles))
+
+
+def change_of_record(world: World, way: Any, **roles: str) -> None:
+    """A change that leaves this record, or none."""
+    staged = staged_record(**roles) if roles else {}
+    goes = [] if roles else [plugin("module_utils.owned_files").MANIFEST]
+    with way.change(staged, goes, world.ways.PutBack([], "x.service"), 120):
+        pass
+
+
+def files_of_roles() -> dict[str, list[str]]:
+    return {role: owned["files"] for role, owned in plugin("module_utils.owned_files").read_manifest().items()}
+
+
+def test_a_way_back_forgets_nothing_that_other_roles_have_recorded_meanwhile(world: World) -> None:
+    way = world.ways.FIREWALL_WAY_BACK
+    record(firewall="/a", tls="/t")
+    change_of_record(world, way, firewall="/b", tls="/t")
+    record(firewall="/b", tls="/u", vnc="/v")
+    world.fire(way)
+    assert files_of_roles() == {"firewall": ["/a"], "tls": ["/u"], "vnc": ["/v"]}
+
+
+def test_a_role_that_owned_nothing_owns_nothing_again(world: World) -> None:
+    way = world.ways.FIREWALL_WAY_BACK
+    change_of_record(world, way, firewall="/b")
+    world.fire(way)
+    assert not (world.root / "dlhost").exists()
+
+
+def test_a_record_that_went_with_the_last_file_comes_back_as_it_was(world: World) -> None:
+    way, place = world.ways.FIREWALL_WAY_BACK, plugin("module_utils.owned_files").MANIFEST
+    record(firewall="/a")
+    before = place.read_bytes(), place.stat().st_mode
+    change_of_record(world, way)
+    assert not place.exists()
+    world.fire(way)
+    assert (place.read_bytes(), place.stat().st_mode) == before
+
+
+@pytest.mark.parametrize("damage", ["", "{", "[]", "{}", '{"roles": []}'])
+def test_a_damaged_record_is_for_the_next_run_to_name(world: World, damage: str) -> None:
+    way, place = world.ways.FIREWALL_WAY_BACK, plugin("module_utils.owned_files").MANIFEST
+    record(firewall="/a")
+    change_of_record(world, way, firewall="/b")
+    place.write_text(damage)
+    world.fire(way)
+    assert place.read_text() == damage
+    assert not way.is_armed()
