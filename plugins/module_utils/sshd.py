@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 MAIN = Path("/etc/ssh/sshd_config")
+DEFAULT_PORT = 22
 DROP_INS = "/etc/ssh/sshd_config.d/*.conf"
 INCLUDE_DEPTH = 16  # SERVCONF_MAX_DEPTH in OpenSSH's servconf.c.
 

@@ -62,6 +62,11 @@ def find_connection() -> Connection:
     return Connection()
 
 
+def is_installed() -> bool:
+    """Whether there is an sshd to ask; a package that was only removed leaves its configuration."""
+    return Path(SSHD).exists() and sshd.MAIN.exists()
+
+
 def find_unit() -> Unit:
     """Debian and Ubuntu call the unit ssh; sshd is an alias that may be missing.
 
@@ -102,7 +107,7 @@ def evaluate(configuration: sshd.Configuration, user: str, connection: Connectio
     with tempfile.TemporaryDirectory(prefix="dlhost-sshd-", dir="/run") as directory:
         copies = configuration.shadow(Path(directory))
         specification = f"user={user},host={connection.client},addr={connection.client},laddr={connection.address}"
-        specification += f",lport={connection.port or 22}"
+        specification += f",lport={connection.port or sshd.DEFAULT_PORT}"
         answer = run(SSHD, "-T", "-f", str(copies[sshd.MAIN]), "-C", specification)
         if answer.returncode != 0:
             words = answer.stderr

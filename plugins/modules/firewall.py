@@ -148,12 +148,15 @@ from ansible_collections.dlhost.host.plugins.module_utils.sshd_host import (
     find_connection,
     find_unit,
     host_ports,
+    is_installed,
     listening_ports,
     run_directory,
 )
 from ansible_collections.dlhost.host.plugins.module_utils.way_back import FIREWALL_WAY_BACK, PutBack, is_any_armed
 
-MINIMUM_TIMEOUT_S = 30
+# Three tries to log in, each of which may wait 10 s for an answer, with 3 s between them, and room for a slow host.
+MINIMUM_TIMEOUT_S = 60
+SSHD_UNKNOWN = "the ports of sshd, because openssh-server is not installed yet"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -213,10 +216,17 @@ def main() -> None:
             "login_port": {"type": "int", "default": 0},
         },
         FIREWALL_WAY_BACK,
-        plan=lambda request: make_plan(request).result(),
+        plan=foresee,
         apply=apply,
         confirm=confirm,
     )
+
+
+def foresee(request: dict) -> dict[str, object]:
+    """Phase plan: what would change, and whether it may."""
+    plan = make_plan(request)
+    unknown = {} if is_installed() or not plan.due else {"dlhost_undetermined": SSHD_UNKNOWN}
+    return {**plan.result(), **unknown}
 
 
 def apply(request: dict) -> dict[str, object]:
@@ -304,10 +314,15 @@ def refuse(request: dict) -> None:
 
 
 def ssh_ports(login_port: int) -> list[int]:
-    """Where sshd lets people in: by its configuration, by this connection, and by the inventory if anybody listens."""
+    """Where sshd lets people in: by its configuration, by this connection, and by the inventory if anybody listens.
+
+    Before it is installed, its configuration is taken for the one that it comes with.
+    """
     connection = find_connection()
-    with run_directory():
-        ports = {*host_ports(find_unit(), sshd.Configuration.read({}), connection), connection.port}
+    ports = {connection.port, sshd.DEFAULT_PORT}
+    if is_installed():
+        with run_directory():
+            ports = {connection.port, *host_ports(find_unit(), sshd.Configuration.read({}), connection)}
     return sorted((ports | ({login_port} & listening_ports())) - {0})
 
 

@@ -121,7 +121,7 @@ def test_a_firewall_that_shuts_ssh_out_is_taken_back_over_the_open_connection(ho
 
 def test_the_host_lets_ssh_in_again_by_itself(host: Host) -> None:
     host.settings = {"ansible_ssh_args": "-o ControlMaster=no"}
-    shut = protect(relayed(host), guard_timeout_s=30, **SHUT)
+    shut = protect(relayed(host), guard_timeout_s=60, **SHUT)
     assert "by itself, and a login works again" in shut.message()
     assert settled(host)
     assert host.ssh().returncode == 0
