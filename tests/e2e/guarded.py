@@ -41,3 +41,8 @@ class GuardedRole:
         left = f"/var/lib/dlhost/{self.name} /etc/systemd/system/dlhost-{self.unit}-revert-at-boot.service"
         timers = "systemctl list-timers --all --no-legend 'dlhost-*'"
         return host.execute(f"ls -d {left} 2>/dev/null || true; {timers}") == ""
+
+    def wait_for_the_host(self, host: Host) -> None:
+        """Until the host has taken a change back by itself, whose time ends within this one."""
+        at_work = f"[ -e /var/lib/dlhost/{self.name} ] || systemctl is-active --quiet dlhost-{self.unit}-revert.service"
+        host.execute(f"timeout 90 sh -c 'while {at_work}; do sleep 0.1; done'")

@@ -278,7 +278,7 @@ def test_a_run_killed_in_the_middle_is_taken_back_and_the_next_one_works(host: H
     before = configuration(host)
     cut_off(host, guard_timeout_s=30)
     assert not settled(host)
-    time.sleep(32)
+    SSH.wait_for_the_host(host)
     assert settled(host)
     assert configuration(host) == before
     assert host.ssh().returncode == 0
