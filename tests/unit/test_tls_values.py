@@ -6,10 +6,14 @@ import json
 import os
 import subprocess
 import sys
+from base64 import b64encode
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
 
 from dlhost.adapters.ansible_env import collections_path
 from tests.unit.plays import results
@@ -213,16 +217,28 @@ def test_a_browser_may_call_the_host_what_the_certificate_does(
     assert plugin(monkeypatch, "filter.tls_hostnames").tls_hostnames({**SETTINGS, **settings}) == names
 
 
+def given_by(organization: str, days: int = 90) -> dict[str, Any]:
+    """A host in mode acme, as tasks_from: anchors finds it, with a certificate of somebody's."""
+    name = x509.Name([x509.NameAttribute(x509.NameOID.ORGANIZATION_NAME, organization)])
+    until = datetime.now(UTC) + timedelta(days=days)
+    builder = x509.CertificateBuilder(name, name, KEYS["p256"].public_key(), 1, until - timedelta(days=90), until)
+    text = builder.sign(KEYS["p256"], hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+    return {"tls_mode": "acme", "__tls_own": {"content": b64encode(text).decode()}}
+
+
 def test_playbooks_know_whether_every_browser_trusts_the_certificate(tmp_path: Path) -> None:
     cases: dict[str, tuple[dict[str, Any], bool]] = {
         "default": ({}, False),
         "itself": ({"tls_mode": "self_signed"}, False),
         "bought": ({"tls_mode": "provided"}, True),
         "company": ({"tls_mode": "provided", "tls_anchors": CA.certificate}, False),
-        "public": ({"tls_mode": "acme"}, True),
-        "staging": ({"tls_mode": "acme", "tls_acme_staging": "true"}, False),
-        "private": ({"tls_mode": "acme", "tls_acme_ca": CA.certificate}, False),
-        "gone": ({"tls_mode": "acme", "tls_state": "absent"}, False),
+        "public": (given_by("Let's Encrypt"), True),
+        "expired": (given_by("Let's Encrypt", days=-1), False),
+        "not yet": ({"tls_mode": "acme"}, False),
+        "meanwhile": (given_by("dlhost"), False),
+        "staging": (given_by("(STAGING) Let's Encrypt"), False),
+        "switched": ({**given_by("Let's Encrypt"), "tls_mode": "local_ca"}, False),
+        "gone": ({**given_by("Let's Encrypt"), "tls_state": "absent"}, False),
     }
     shown = {"name": "Show", "ansible.builtin.debug": {"msg": "{{ tls_is_trusted }}"}}
     role = {"ansible.builtin.import_role": {"name": "dlhost.host.tls", "tasks_from": "rules"}}
