@@ -9,6 +9,7 @@ import calendar
 import contextlib
 import dataclasses
 import hashlib
+import http.client
 import ipaddress
 import json
 import os
@@ -17,6 +18,7 @@ import secrets
 import shutil
 import socket
 import ssl
+import stat
 import time
 import urllib.error
 import urllib.request
@@ -282,8 +284,23 @@ def refuse_impossible(order: Order) -> None:
     refuse_directory(order)
     if not order.dns_hook:
         refuse_unserved(order)
-    elif not os.access(order.dns_hook, os.X_OK):
-        raise AcmeError(f"tls_acme_dns_hook is {order.dns_hook}, and there is no such program on the host")
+    else:
+        refuse_hook(order)
+
+
+def refuse_hook(order: Order) -> None:
+    """Raises AcmeError where the hook is no program, or somebody else's to write: certbot runs it as root."""
+    hook = Path(order.dns_hook)
+    if not (hook.is_file() and os.access(hook, os.X_OK)):
+        raise AcmeError(f"tls_acme_dns_hook is {hook}, and there is no such program on the host")
+    real = hook.resolve()
+    for path in (real, *real.parents, *hook.parents):
+        status = path.stat()
+        if status.st_uid != 0 or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+            raise AcmeError(
+                f"tls_acme_dns_hook is {hook}, which runs as root, and others may write {path}; "
+                "give that to root (chown root) and to nobody else (chmod go-w)"
+            )
 
 
 def refuse_certbot(order: Order) -> None:
@@ -320,7 +337,7 @@ def refuse_directory(order: Order) -> None:
         raise AcmeError(f"{order.directory} cannot be reached ({_said(error.reason)})") from None
     except OSError as error:
         raise AcmeError(f"{order.directory} cannot be reached ({_said(error)})") from None
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, http.client.HTTPException):
         raise AcmeError(f"tls_acme_directory {order.directory} is no ACME directory") from None
     profiles = (offered.get("meta") or {}).get("profiles") or {}
     if order.profile and order.profile not in profiles:
@@ -372,7 +389,8 @@ def ask(order: Order, dry_run: bool = False) -> None:
     log.unlink(missing_ok=True)
     done = run(
         *command(order, dry_run),
-        timeout_s=CERTBOT_TIMEOUT_S,
+        # A hook waits until the DNS shows what it has put there, for one name after another.
+        timeout_s=CERTBOT_TIMEOUT_S * (len(order.names) if order.dns_hook else 1),
         variables={"REQUESTS_CA_BUNDLE": str(DIRECTORY_CA)} if order.has_ca else {},
     )
     if done.returncode != 0:
@@ -440,9 +458,11 @@ def diagnosis(order: Order, name: str, kind: str, detail: str) -> str:
     mine, seen = own_addresses(), seen_address(name, detail)
     where = f"{name} leads to {seen}" if seen else f"nobody here knows where {name} leads"
     here = f"this host has {', '.join(mine) or 'no address'}"
-    private = [address for address in mine if not ipaddress.ip_address(address).is_global]
-    elsewhere = bool(seen) and seen not in mine
-    if elsewhere and private == mine:
+    # An address of the other kind than the one that was tried says nothing of the router.
+    alike = [address for address in mine if (":" in address) == (":" in seen)]
+    private = [address for address in alike if not ipaddress.ip_address(address).is_global]
+    elsewhere = bool(seen and mine) and seen not in mine
+    if elsewhere and private and private == alike:
         here += (
             ", which the internet does not reach: port 80 of the router has to be passed on to it, and of a provider's "
             "CGNAT that cannot be; tls_acme_dns_hook needs no port"

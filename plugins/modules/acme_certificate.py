@@ -20,13 +20,13 @@ options:
     type: dict
     required: true
   prove:
-    description: Also try whether it could be renewed now, once a day at most. For check mode.
+    description: Also try whether it could be renewed now, once a day at most, and once an hour while that fails.
     type: bool
     default: false
 attributes:
   check_mode:
     support: full
-    description: Says what would be asked for, and asks nobody.
+    description: Says what would be asked for, and asks nobody. With O(prove) it has certbot try a renewal all the same.
   diff_mode:
     support: full
     description: One line for what is asked for.
@@ -72,7 +72,7 @@ from ansible_collections.dlhost.host.plugins.module_utils.acme_host import AcmeE
 
 # In memory: a proof that is older than the boot is none.
 PROOF = Path("/run/dlhost-tls-renewal.json")
-PROOF_LASTS_S = 86400
+PROOF_LASTS_S, FAILURE_LASTS_S = 86400, 3600
 DAY_S = 86400
 
 
@@ -149,23 +149,26 @@ def sentence(order: Order, reason: str, now: float) -> str:
 
 
 def renewal(order: Order) -> str:
-    """Why the certificate could not be renewed now. A proof holds for a day: each costs the directory an order."""
+    """Why the certificate could not be renewed now. What was found holds for a while: each trial costs an order."""
     stands = acme_host.standing(order, time.time())
     if not acme_host.issued(order) or time.time() < stands.next_try:
         return stands.reason
     proof = {}
     with contextlib.suppress(OSError, ValueError):
         proof = json.loads(PROOF.read_text())
-    if proof.get("lineage") == order.lineage and time.time() - PROOF_LASTS_S < proof.get("time", 0) <= time.time():
-        return ""
+    reason = str(proof.get("reason", ""))
+    lasts_s = FAILURE_LASTS_S if reason else PROOF_LASTS_S
+    if proof.get("lineage") == order.lineage and time.time() - lasts_s < proof.get("time", 0) <= time.time():
+        return reason
+    reason = ""
     try:
         acme_host.refuse_impossible(order)
         acme_host.ask(order, dry_run=True)
     except AcmeError as error:
-        return str(error)
-    text = json.dumps({"lineage": order.lineage, "time": time.time()})
+        reason = str(error)
+    text = json.dumps({"lineage": order.lineage, "time": time.time(), "reason": reason})
     owned_files.swap(owned_files.stage([owned_files.OwnedFile(PROOF, f"{text}\n".encode())]))
-    return ""
+    return reason
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -492,3 +493,88 @@ def test_a_run_says_whether_it_changed_something(world: World) -> None:
     changed.append(world.module.converge(world.order(), check=False)["changed"])
 
     assert changed == [True, False, True]
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_trial_that_fails_is_not_repeated_for_an_hour(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, times: int
+) -> None:
+    monkeypatch.setattr(world.module, "PROOF", tmp_path / "proof.json")
+    monkeypatch.setattr(
+        world.module.owned_files, "OwnedFile", partial(world.module.owned_files.OwnedFile, owner=ME, group=MY_GROUP)
+    )
+    world.attend(time.time())
+    world.said = FAILED.format("dns", "no such host")
+    said = [world.module.renewal(world.order()) for _ in range(3)]
+    assert world.asked == 2
+    assert len(set(said)) == 1
+    assert "has no address in the DNS" in said[0]
+
+    world.said = ""
+    later = time.time() + times * HOUR_S - 1
+    monkeypatch.setattr(world.module.time, "time", lambda: later)
+    assert [world.module.renewal(world.order()) == "" for _ in range(2)] == [times == 2] * 2
+    assert world.asked == 1 + times
+
+
+@pytest.mark.parametrize(("hook", "seconds"), [("", 300), ("/opt/dns", 600)])
+def test_a_proof_in_the_dns_has_time_for_each_name(world: World, hook: str, seconds: int) -> None:
+    given = []
+    real = world.acme.run
+
+    def timed(*command: str, **more: Any) -> Any:
+        given.append(more.get("timeout_s"))
+        return real(*command, **more)
+
+    world.acme.run = timed
+    world.acme.ask(world.order(dns_hook=hook), dry_run=True)
+
+    assert given == [seconds]
+
+
+@pytest.mark.parametrize(
+    ("hook", "said"),
+    [
+        ("/usr/bin/env", ""),
+        ("/usr/bin", "there is no such program on the host"),
+        ("/usr/bin/no-such-program", "there is no such program on the host"),
+        ("{tmp}/hook", "which runs as root, and others may write {tmp}/hook"),
+        ("{tmp}/link", "which runs as root, and others may write {tmp}/hook"),
+    ],
+)
+def test_a_hook_is_roots_alone(world: World, tmp_path: Path, hook: str, said: str) -> None:
+    (tmp_path / "hook").write_text("#!/bin/sh\n")
+    (tmp_path / "hook").chmod(0o777)
+    (tmp_path / "link").symlink_to("hook")
+    why = ""
+    try:
+        world.acme.refuse_hook(world.order(dns_hook=hook.format(tmp=tmp_path)))
+    except world.acme.AcmeError as error:
+        why = str(error)
+
+    assert said.format(tmp=tmp_path) in why
+    assert bool(why) == bool(said)
+
+
+@pytest.mark.parametrize("url", ["https://127.0.0.1:port/dir", "https://127.0.0.1:99999/dir"])
+def test_a_directory_with_a_port_that_is_none_is_none(world: World, url: str) -> None:
+    with pytest.raises(world.acme.AcmeError, match=r"is no ACME directory|cannot be reached"):
+        world.acme.refuse_directory(world.order(directory=url))
+
+
+ROUTER = "which the internet does not reach: port 80 of the router"
+
+
+@pytest.mark.parametrize(
+    ("addresses", "cause"),
+    [
+        (["192.168.1.20", "2a02:8070::5"], f"has 192.168.1.20, 2a02:8070::5, {ROUTER}"),
+        (["2a02:8070::5"], "has 2a02:8070::5: let the DNS say so"),
+        ([], "this host has no address; "),
+    ],
+)
+def test_an_address_of_the_other_kind_hides_no_router(world: World, addresses: list[str], cause: str) -> None:
+    world.links = [{"addr_info": [{"local": address} for address in addresses]}]
+    error = world.acme.refusal(world.order(), FAILED.format("connection", "203.0.113.9: Timeout during connect"), "")
+
+    assert cause in str(error)
