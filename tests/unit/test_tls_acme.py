@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import jinja2
 import pytest
 
+from dlhost.adapters.ansible_env import collections_path
 from tests.unit.systemd_double import SystemdDouble
 from tests.unit.tls_world import CA, KEYS, ME, MY_GROUP, SETTINGS, Host, certificate_pem, key_pem, plugin
 
@@ -166,6 +168,17 @@ def test_the_timer_comes_and_goes_with_the_mode(host: Host, tmp_path: Path, monk
     assert systemd.commands == [f"disable --quiet --now {TIMER}", "daemon-reload"]
     assert file["path"] in gone["changed_paths"]
     assert not Path(file["path"]).exists()
+
+
+@pytest.mark.parametrize(("hook", "minutes"), [("", 15), ("/opt/dns", 20)])
+def test_a_hook_runs_at_renewal_as_it_does_in_a_run(hook: str, minutes: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    unit = collections_path() / "ansible_collections/dlhost/host/roles/tls/templates/dlhost-tls-renew.service.j2"
+    template = jinja2.Template(unit.read_text(), trim_blocks=True, autoescape=False)
+    asked = order(monkeypatch, names=["a.example", "b.example"])
+    lines = template.render(__tls_acme_order=asked, tls_acme_dns_hook=hook, __tls_program="/p").splitlines()
+
+    assert f"TimeoutStartSec={minutes}min" in lines
+    assert any(line.startswith(("Protect", "Private", "ReadWrite")) for line in lines) == (not hook)
 
 
 def test_absent_leaves_nothing_that_was_given(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
