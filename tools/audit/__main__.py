@@ -70,11 +70,15 @@ def main() -> None:
             made: dict[str, Callable[[Estate], Host]] = {"untouched": Estate.host, "dlhost": _provisioned}
             if options.compare:
                 made["dev-sec"] = partial(_compared, checkout=options.compare)
-            with ThreadPoolExecutor() as pool:
+            pool = ThreadPoolExecutor()
+            try:
                 scanner = pool.submit(_scanner, estate)
                 hosts = dict(zip(made, pool.map(lambda make: make(estate), made.values()), strict=True))
                 grade = partial(_grade, scanner=scanner.result(), authority=estate.authority.certificate)
                 graded = dict(zip(hosts, pool.map(grade, hosts.values()), strict=True))
+            finally:
+                # What still works on a host ends when the host goes.
+                pool.shutdown(wait=False, cancel_futures=True)
     except (DlhostError, RuntimeError) as error:
         sys.exit(str(error))
     text = table(graded, options.debian)
