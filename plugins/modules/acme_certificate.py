@@ -20,7 +20,7 @@ options:
     type: dict
     required: true
   prove:
-    description: Also try whether it could be renewed now, once a day at most, and once an hour while that fails.
+    description: Also try whether it could be renewed now, once a day at most, and three times an hour while that fails.
     type: bool
     default: false
 attributes:
@@ -68,11 +68,11 @@ from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.dlhost.host.plugins.module_utils import acme_host, owned_files
-from ansible_collections.dlhost.host.plugins.module_utils.acme_host import AcmeError, Order
+from ansible_collections.dlhost.host.plugins.module_utils.acme_host import AcmeError, Order, Tries
 
 # In memory: a proof that is older than the boot is none.
 PROOF = Path("/run/dlhost-tls-renewal.json")
-PROOF_LASTS_S, FAILURE_LASTS_S = 86400, 3600
+PROOF_LASTS_S = 86400
 DAY_S = 86400
 
 
@@ -150,25 +150,35 @@ def sentence(order: Order, reason: str, now: float) -> str:
 
 def renewal(order: Order) -> str:
     """Why the certificate could not be renewed now. What was found holds for a while: each trial costs an order."""
-    stands = acme_host.standing(order, time.time())
-    if not acme_host.issued(order) or time.time() < stands.next_try:
+    now = time.time()
+    stands = acme_host.standing(order, now)
+    if not acme_host.issued(order) or now < stands.next_try:
         return stands.reason
-    proof = {}
-    with contextlib.suppress(OSError, ValueError):
-        proof = json.loads(PROOF.read_text())
-    reason = str(proof.get("reason", ""))
-    lasts_s = FAILURE_LASTS_S if reason else PROOF_LASTS_S
-    if proof.get("lineage") == order.lineage and time.time() - lasts_s < proof.get("time", 0) <= time.time():
-        return reason
-    reason = ""
+    proved, tries = trials(order)
+    if now - PROOF_LASTS_S < proved <= now:
+        return ""
+    if now < tries.next(now):
+        return tries.reason
+    proof = {"lineage": order.lineage, "proved": now, "times": [], "reason": ""}
     try:
         acme_host.refuse_impossible(order)
         acme_host.ask(order, dry_run=True)
     except AcmeError as error:
-        reason = str(error)
-    text = json.dumps({"lineage": order.lineage, "time": time.time(), "reason": reason})
+        times = [*tries.times, now][-acme_host.TRIES :]
+        proof |= {"proved": 0, "times": times, "reason": str(error), "not_before": error.not_before}
+    text = json.dumps(proof)
     owned_files.swap(owned_files.stage([owned_files.OwnedFile(PROOF, f"{text}\n".encode())]))
-    return reason
+    return str(proof["reason"])
+
+
+def trials(order: Order) -> tuple[float, Tries]:
+    """When it was proved that this order could be renewed, and what was tried in vain since."""
+    with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
+        told = json.loads(PROOF.read_text())
+        proved, tries = float(told.pop("proved")), Tries(**{**told, "times": tuple(told["times"])})
+        if tries.lineage == order.lineage:
+            return proved, tries
+    return 0, Tries()
 
 
 if __name__ == "__main__":
