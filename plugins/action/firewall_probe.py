@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import socket
+
 from ansible.plugins.action import ActionBase
 from ansible_collections.dlhost.host.plugins.plugin_utils.closed_ports import answers_of
 from ansible_collections.dlhost.host.plugins.plugin_utils.fresh_ssh import address_from_here
@@ -17,10 +19,25 @@ class ActionModule(ActionBase):
         if result.get("failed"):
             return result
         address, hindrance = address_from_here(self)
-        answers = answers_of(address, [*self._task.args["open_ports"], *result["shut_ports"]]) if address else {}
+        hindrance = hindrance or hindrance_on_the_way(address, result)
+        tried = [] if hindrance else [*self._task.args["open_ports"], *result["shut_ports"]]
+        answers = answers_of(address, tried)
         silent = {port for port, answer in answers.items() if answer == "silent"}
         return result | {
             "skipped_because": hindrance,
             "silent": sorted(silent.difference(result["shut_ports"])),
             "answering": sorted(answers.keys() & set(result["shut_ports"]) - silent),
         }
+
+
+def hindrance_on_the_way(address: str, seen: dict[str, object]) -> str:
+    """Why the ports of the `address` that SSH dials tell nothing of what the host's firewall drops; else empty."""
+    try:
+        dialled = {found[4][0].partition("%")[0] for found in socket.getaddrinfo(address, None)}
+    except OSError:
+        dialled = set()
+    if seen["address"].partition("%")[0] not in dialled:
+        return f"{address} is not the host's own address, which is {seen['address']}, and who forwards it answers first"
+    if seen["trusted_interface"]:
+        return f"the controller comes in by {seen['trusted_interface']}, from which everything is let in"
+    return ""
