@@ -137,6 +137,8 @@ class WayBack:
             RefusedError: That failed; what was kept stays for the next boot or run.
         """
         answer = run("/bin/sh", str(self.script))
+        # The timer's script, where it waited meanwhile: its last lines would remove the way back of the next change.
+        run("systemctl", "stop", f"{self.timer.removesuffix('.timer')}.service")
         if self.is_armed():
             raise RefusedError(f"The host could not put back {self.subject}: {' '.join(answer.stderr.split())}")
 
@@ -198,6 +200,8 @@ class WayBack:
                 f"# Written by dlhost, role {self.role}: takes back a change that no login proved.",
                 # Of a part of a function the shell runs nothing.
                 "take_back() {",
+                # The timer's script and a run's come one after the other.
+                f"exec 9<{self.state.parent} && flock 9",
                 # A rename is atomic: this script or the confirming run has the word, never both.
                 f"[ -d {self.reverting} ] || mv -T {self.pending} {self.reverting} 2>/dev/null",
                 f"if [ -d {self.reverting} ]; then",

@@ -279,3 +279,16 @@ def test_a_damaged_record_is_for_the_next_run_to_name(world: World, damage: str)
     world.fire(way)
     assert place.read_text() == damage
     assert not way.is_armed()
+
+
+def test_the_timer_and_a_run_put_back_one_after_the_other(world: World) -> None:
+    way, told = world.ways.FIREWALL_WAY_BACK, world.root / "order"
+    world.change(way, world.text(8000), [f"    echo begins >> {told}; sleep 0.5; echo ends >> {told}"])
+    timer = subprocess.Popen(["/bin/sh", way.script])
+    while not told.exists():
+        assert timer.poll() is None
+    way.take_back()
+    assert told.read_text().split() == ["begins", "ends"]
+    assert timer.wait() == 0
+    # The timer's script may be at its last lines yet, which would take the next change's way back along.
+    assert "stop dlhost-firewall-revert.service" in (world.root / "told").read_text().splitlines()
