@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from dlhost.adapters.ansible_env import collections_path
@@ -28,6 +30,8 @@ def person(name: str = "ada", words: str = "of the tests") -> dict[str, str]:
     return {"name": name, "password": words}
 
 
+# Quotes, what YAML takes for the end of a line, and a character beyond the first 65536.
+HARD = "of the \"'\\ \u2028 \u00e9 \U0001f600 tests"
 NAMED = {"nginx_proxy_server_names": ["a", "b", "c"]}
 VALUES: dict[str, tuple[dict[str, object], str]] = {
     "no-name": ({"nginx_proxy_server_names": []}, "The front has no name by which"),
@@ -79,6 +83,7 @@ VALUES: dict[str, tuple[dict[str, object], str]] = {
     "password-short": (sites(site(basic_auth=[person(words="eleven char")])), "has less than 12 characters"),
     "password-lines": (sites(site(basic_auth=[person(words="two lines\nof text")])), "several lines"),
     "header-name": (sites(site(headers={"X Y": "z"})), "For X Y that does not hold"),
+    "header-both": (sites(site(headers={"X-A: y": "z"})), "For X-A: y that does not hold"),
     "header-value": (sites(site(headers={"X-A": 'b" always; return 200 "'})), "For X-A that does not hold"),
     "header-hsts": (sites(site(headers={"strict-transport-security": "max-age=1"})), "Set nginx_proxy_hsts_max_age_s"),
     "size": (sites(site(max_body_size="1 GB")), "not 1 GB"),
@@ -86,6 +91,7 @@ VALUES: dict[str, tuple[dict[str, object], str]] = {
     "cidr-of-a-site": (sites(site(allow_cidrs=["10.0.0.0/8; allow all"])), "not 10.0.0.0/8; allow all"),
     "certificate": ({"nginx_proxy_certificate": "cert.pem"}, "absolute paths"),
     "key-directive": ({"nginx_proxy_certificate_key": "/a; b"}, "absolute paths"),
+    "webroot-directive": ({"nginx_proxy_acme_webroot": "/a; b"}, "nginx_proxy_acme_webroot is an absolute path"),
     "hsts": ({"nginx_proxy_hsts_max_age_s": -1}, "give seconds"),
     "good": (
         {
@@ -106,7 +112,7 @@ VALUES: dict[str, tuple[dict[str, object], str]] = {
             "nginx_proxy_server_names": ["rig", "Board.example.org", "b.example.org", "192.0.2.1"],
             "nginx_proxy_sites": [
                 site("/", "http://127.0.0.1:6006", server_names=["board.example.org", "b.example.org"]),
-                site("/x/", server_names=["board.example.org"], basic_auth=[person(), person("eve")]),
+                site("/x/", server_names=["board.example.org"], basic_auth=[person(words=HARD), person("eve")]),
                 site("/a/", headers={"x-frame-options": "", "Content-Security-Policy": "default-src 'self'", "X-A": 0}),
             ],
             "nginx_proxy_hsts_max_age_s": 300,
@@ -125,6 +131,10 @@ VALUES: dict[str, tuple[dict[str, object], str]] = {
 }
 
 
+# As tasks/front.yml and tasks/verify.yml pass them to the modules.
+PASSED = "{{ [__nginx_proxy_password_files | from_json, __nginx_proxy_asked_sites | from_json] | to_json }}"
+
+
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, str]]:
     """What the role said to each value, and what it would have nginx read."""
@@ -133,9 +143,12 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, str]]:
     rules = {"ansible.builtin.import_role": {"name": "dlhost.host.nginx_proxy", "tasks_from": "rules"}}
     text = f"{{{{ lookup('ansible.builtin.template', '{collections_path()}/{TEMPLATE}') }}}}"
     show = {"ansible.builtin.debug": {"msg": text}}
+    passed = {"ansible.builtin.debug": {"msg": PASSED}, "name": "Pass on"}
     found: dict[str, dict[str, str]] = {name: {} for name in VALUES}
-    for task, host, result in results(directory, hosts, [rules, show]):
-        if "msg" in result and "Refuse values" in task and result.get("failed"):
+    for task, host, result in results(directory, hosts, [rules, show, passed]):
+        if task == "Pass on" and not result.get("failed"):
+            found[host]["passed"] = result["msg"]
+        elif "msg" in result and "Refuse values" in task and result.get("failed"):
             found[host]["said"] = result["msg"]
         elif "listen 443" in result.get("msg", ""):
             found[host]["text"] = result["msg"]
@@ -183,6 +196,13 @@ def test_passwords_are_asked_for_by_hash_and_not_passed_on(run: dict[str, dict[s
     assert text.count("auth_basic_user_file /etc/dlhost/nginx_proxy/passwords/board.example.org=x=;") == 1
     assert "limit_req zone=dlhost_asked" in text.split("location /x/")[1].split("}")[0]
     assert "of the tests" not in text
+
+
+def test_a_password_arrives_as_it_was_chosen(run: dict[str, dict[str, str]]) -> None:
+    passwords, asked = json.loads(run["named"]["passed"])
+
+    assert [user["password"] for file in passwords for user in file["users"]] == [HARD, "of the tests"]
+    assert HARD in [each["password"] for each in asked]
 
 
 def test_a_header_of_a_sites_own_leaves_the_others(run: dict[str, dict[str, str]]) -> None:
