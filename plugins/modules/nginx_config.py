@@ -140,6 +140,8 @@ from ansible_collections.dlhost.host.plugins.module_utils import (
 from ansible_collections.dlhost.host.plugins.module_utils.nginx_host import RefusedError
 
 LOOPBACK = "127.0.0.1"
+# In the site where it answers for an ACME directory, as templates/dlhost.conf.j2 has it.
+CHALLENGES = "location ^~ /.well-known/acme-challenge/"
 # nginx itself tries for 2.5 s to listen on a port that somebody else has.
 PROOF_TIMEOUT_S = 10
 PROOF_POLL_S = 0.05
@@ -398,7 +400,11 @@ def refuse_untested(plan: Plan) -> None:
     taken = nginx_text.taken_name(others, plan.site.names, plan.site.ports)
     if taken:
         path, name, port = taken
-        instead = "" if port == 443 else ", or set nginx_proxy_http_redirect to false"
+        # The answers to challenges are served there whatever becomes of the redirect.
+        free = "set nginx_proxy_http_redirect to false"
+        if CHALLENGES in plan.site.text:
+            free = "have tls_acme_dns_hook prove the names"
+        instead = "" if port == 443 else f", or {free}"
         raise RefusedError(
             f"{path} already serves {name} on port {port}. Take the name out of that file or out of {NAMES}{instead}, "
             "and run again; nothing was changed."

@@ -56,6 +56,25 @@ def test_a_site_is_served_when_configuration_and_certificates_are_the_files(
     assert "nobody answers (refused)" in config.unserved(site)[0]
 
 
+@pytest.mark.parametrize(
+    ("more", "advice"),
+    [
+        ("", "or set nginx_proxy_http_redirect to false, and run again"),
+        ("location ^~ /.well-known/acme-challenge/ { }", "or have tls_acme_dns_hook prove the names, and run again"),
+    ],
+)
+def test_who_has_the_name_on_port_80_is_told_what_frees_it(
+    config: Any, monkeypatch: pytest.MonkeyPatch, more: str, advice: str
+) -> None:
+    other = {Path("/etc/nginx/sites-enabled/same"): "server { server_name rig.example.org; }"}
+    monkeypatch.setattr(config.nginx_host, "test", lambda _enabled: other)
+    site = config.Site(f"server {{ listen 80; {more} }}", "ab" * 16, ("rig.example.org",))
+    plan = config.Plan(site, config.owned_files.Plan([], [], [], []), [], link=False, unit=None, unserved=[])
+
+    with pytest.raises(config.RefusedError, match=advice):
+        config.refuse_untested(plan)
+
+
 def test_an_absent_site_is_not_to_be_served(config: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     absent = config.Site(names=("rig.example.org",))
 
