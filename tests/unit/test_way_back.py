@@ -57,9 +57,9 @@ class World:
         with way.change({self.rules: staged}, [], self.ways.PutBack([*lines], "x.service"), 120):
             self.kernel.write_text(text)
 
-    def lines(self, enabled: bool = True, active: bool = True) -> Any:
-        """How the firewall is put back where its unit is like this."""
-        return self.firewall.put_back_lines(SimpleNamespace(enabled=enabled, active=active))
+    def lines(self, active: bool = True) -> Any:
+        """How the firewall is put back, whose unit boots and is active or not."""
+        return self.firewall.put_back_lines(SimpleNamespace(enabled=True, active=active))
 
     def remove(self, way: Any, lines: Iterable[str]) -> None:
         """Have the firewall go, with the way back armed."""
