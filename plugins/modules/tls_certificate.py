@@ -244,6 +244,7 @@ def foresee(request: dict) -> dict[str, object]:
     problems = timer_problems(request, plan)
     left = [str(acme_host.STATE)] if absent and acme_host.STATE.exists() else []
     diffs = [{"prepared": f"package {name}: not installed\n"} for name in missing]
+    diffs += [{"prepared": f"package {name}: kept at nobody's wish\n"} for name in left_packages(request)]
     diffs += [_difference(directory) for directory in directories]
     diffs += [{"prepared": f"{problem}\n"} for problem in problems]
     diffs += [{"prepared": f"{path}: goes, with what ACME directories gave\n"} for path in left]
@@ -299,6 +300,8 @@ def install(request: dict) -> dict[str, object]:
         problems = timer_problems(request, plan)
         if request["timer"] and UNITS / request["timer"] in plan.remove:
             service_host.must("systemctl", "disable", "--quiet", "--now", request["timer"])
+        # The manifest, which tells what the role brought, forgets them then.
+        debian_packages.hand_back(left_packages(request), check=False)
         owned_files.carry_out(plan)
         keep_timer(request, plan, problems)
         if request["state"] == "absent":
@@ -373,6 +376,13 @@ def bring_packages(request: dict) -> None:
     if missing:
         owned_files.claim_packages(request["role"], request["packages"])
         debian_packages.install(missing)
+
+
+def left_packages(request: dict) -> list[str]:
+    """What the role brought for another mode. A role that goes has had them all handed back before."""
+    if request["state"] == "absent":
+        return []
+    return [name for name in owned_files.brought_packages(request["role"]) if name not in request["packages"]]
 
 
 def wrong_directories(request: dict) -> list[Path]:

@@ -139,6 +139,23 @@ def test_another_mode_takes_no_key_over(host: Host, monkeypatch: pytest.MonkeyPa
     assert host.files()["key.pem"].decode() == key_pem(KEYS["p256"])
 
 
+def test_another_mode_hands_the_client_back(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    handed: list[list[str]] = []
+    owned, debian = host.module.owned_files, host.module.debian_packages
+    monkeypatch.setattr(debian, "hand_back", lambda names, **_more: handed.append(names))
+    monkeypatch.setattr(debian, "install", lambda _names: None)
+    monkeypatch.setattr(owned, "missing_packages", lambda names: [name for name in names if name == "certbot"])
+    host.run(packages=["openssl", "certbot"], **ACME)
+    monkeypatch.setattr(owned, "missing_packages", lambda _names: [])
+
+    foreseen = host.run(check=True)
+    host.run()
+    host.run()
+
+    assert {"prepared": "package certbot: kept at nobody's wish\n"} in foreseen["diff"]
+    assert [names for names in handed if names] == [["certbot"]]
+
+
 def test_whom_clients_trust_with_a_private_directory(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     text = give(host, order(monkeypatch))
     host.run(**ACME)

@@ -124,7 +124,7 @@ class Host:
         own = {"state": more.pop("state", "present"), "prove": more.pop("prove", False)}
         common = {
             "role": "tls",
-            "packages": ["openssl"],
+            "packages": more.pop("packages", ["openssl"]),
             "files": more.pop("files", []),
             "timer": "dlhost-tls-renew.timer",
         }
