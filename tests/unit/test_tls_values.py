@@ -249,6 +249,16 @@ def test_playbooks_know_whether_every_browser_trusts_the_certificate(tmp_path: P
     }
 
 
+def test_a_blank_authority_of_the_directory_is_none(tmp_path: Path) -> None:
+    shown = {"name": "Show", "ansible.builtin.debug": {"msg": "{{ [tls_anchors, __tls_acme_order.has_ca] | to_json }}"}}
+    role = {"ansible.builtin.import_role": {"name": "dlhost.host.tls", "tasks_from": "rules"}}
+    needed = {"tls_names": ["rig"], "tls_ca_certificate": CA.certificate, "tls_ca_key": CA.key}
+    acme = {"tls_mode": "acme", "tls_acme_email": "a@example.org", "tls_acme_directory": "https://acme.example/dir"}
+    seen = results(tmp_path, {"rig": {**needed, **acme, "tls_acme_ca": " \n"}}, [shown, role])
+
+    assert [json.loads(result["msg"]) for task, _host, result in seen if task == "Show"] == [["", False]]
+
+
 def play(directory: Path, *arguments: str, **variables: Any) -> str:
     """Everything that Ansible says when the role is applied to this machine in a dry run."""
     task = {"ansible.builtin.include_role": {"name": "dlhost.host.tls"}}
