@@ -123,6 +123,15 @@ class Tries:
     reason: str = ""
     not_before: float = 0
 
+    @classmethod
+    def told(cls, record: dict) -> Tries:
+        """As they were written down.
+
+        Raises:
+            TypeError, KeyError: They are something else.
+        """
+        return cls(**{**record, "times": tuple(record["times"])})
+
     def next(self, now: float) -> float:
         """The earliest time for the next one."""
         recent = [then for then in self.times if now - TRIES_WITHIN_S < then <= now]
@@ -134,6 +143,7 @@ class Tries:
 class Standing:
     """How it stands with a host's certificate: `reason` says what was tried in vain, `due` whether one is wanted."""
 
+    life: Life | None
     due: bool
     installed: bool
     renew_at: float
@@ -152,6 +162,7 @@ def standing(order: Order, now: float) -> Standing:
     renew_at = life.renew_at(order.renew_days) if life and given else 0
     tries = read_tries(order)
     return Standing(
+        life=life,
         due=now >= renew_at,
         installed=bool(given) and not differing(order) and not RELOAD_DUE.exists(),
         renew_at=renew_at,
@@ -394,9 +405,8 @@ def ask(order: Order, dry_run: bool = False) -> None:
         variables={"REQUESTS_CA_BUNDLE": str(DIRECTORY_CA)} if order.has_ca else {},
     )
     if done.returncode != 0:
-        with contextlib.suppress(OSError):
-            raise refusal(order, f"{done.stdout}\n{done.stderr}", log.read_text(errors="replace"))
-        raise refusal(order, f"{done.stdout}\n{done.stderr}", "")
+        written = log.read_text(errors="replace") if log.is_file() else ""
+        raise refusal(order, f"{done.stdout}\n{done.stderr}", written)
 
 
 def command(order: Order, dry_run: bool) -> list[str]:
@@ -509,8 +519,7 @@ def life_of(certificate: Path) -> Life | None:
 def read_tries(order: Order) -> Tries:
     """What was tried in vain for this order; nothing for another one."""
     try:
-        told = json.loads(RECORD.read_text())
-        tries = Tries(**{**told, "times": tuple(told["times"])})
+        tries = Tries.told(json.loads(RECORD.read_text()))
     except (OSError, ValueError, TypeError, KeyError):
         return Tries()
     return tries if tries.lineage == order.lineage else Tries()

@@ -9,6 +9,7 @@ from ansible_collections.dlhost.host.plugins.module_utils.commands import failur
 from ansible_collections.dlhost.host.plugins.module_utils.firewall_rules import Opening, lets_in, with_ssh_ports
 from ansible_collections.dlhost.host.plugins.module_utils.service_host import (
     AGAIN,
+    UNIT_DIRECTORY,
     Listener,
     RefusedError,
     Unit,
@@ -23,8 +24,8 @@ TABLE = ("table", "inet", "dlhost")
 EMPTY = "table inet dlhost\ndelete table inet dlhost\n"
 RULES = Path("/etc/dlhost/firewall.nft")
 UNIT = "dlhost-firewall.service"
-UNIT_FILE = Path("/etc/systemd/system", UNIT)
-AT_BOOT = Path("/etc/systemd/system/sysinit.target.wants", UNIT)
+UNIT_FILE = UNIT_DIRECTORY / UNIT
+AT_BOOT = UNIT_DIRECTORY / "sysinit.target.wants" / UNIT
 # Docker forwards what arrives from outside, and this program of its takes only what does not.
 FORWARDED = "docker-proxy,"
 LOOPBACK = ("127.", "::1")
@@ -51,8 +52,7 @@ def meant() -> str:
 
 def unit_problems(unit: Unit) -> list[str]:
     """How the unit differs from one that has loaded the file and will at every boot, in words that follow its name."""
-    problems = [f"is {unit.masked}"] if unit.masked else [] if unit.enabled else ["is not enabled"]
-    return problems if unit.active else [*problems, "has not loaded the rules"]
+    return unit.boot_problems if unit.active else [*unit.boot_problems, "has not loaded the rules"]
 
 
 def shut_out(listeners: list[Listener], let_in: list[Opening]) -> list[Listener]:
@@ -64,19 +64,16 @@ def shut_out(listeners: list[Listener], let_in: list[Opening]) -> list[Listener]
 def refuse_other_firewalls() -> None:
     """Raises RefusedError where another program keeps the host's ports."""
     words = UFW.read_text(errors="replace").lower().split() if UFW.exists() else []
-    other = (
-        "ufw"
-        if "enabled=yes" in words
-        else "firewalld"
-        if find_units(["firewalld.service"])["firewalld.service"].active
-        else ""
+    if "enabled=yes" in words:
+        other, off = "ufw", "ufw disable"
+    elif find_units(["firewalld.service"])["firewalld.service"].active:
+        other, off = "firewalld", "systemctl disable --now firewalld"
+    else:
+        return
+    raise RefusedError(
+        f"{other} keeps this host's ports, and two firewalls let in only what both do. Switch it off ({off}), or "
+        f"set firewall_state to absent, {AGAIN}"
     )
-    if other:
-        off = "ufw disable" if other == "ufw" else "systemctl disable --now firewalld"
-        raise RefusedError(
-            f"{other} keeps this host's ports, and two firewalls let in only what both do. Switch it off ({off}), or "
-            f"set firewall_state to absent, {AGAIN}"
-        )
 
 
 def load(unit: Unit) -> None:

@@ -13,9 +13,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from ansible_collections.dlhost.host.plugins.module_utils import sshd
-from ansible_collections.dlhost.host.plugins.module_utils.sshd_host import RefusedError, account, fingerprints
+from ansible_collections.dlhost.host.plugins.module_utils.service_host import AGAIN, RefusedError
+from ansible_collections.dlhost.host.plugins.module_utils.sshd_host import account, fingerprints
 
-AGAIN = "and run again; nothing was changed."
 SHADOW = Path("/etc/shadow")
 SUDOERS = Path("/etc/sudoers")
 # What Debian, Ubuntu and others give root's rights by.

@@ -56,6 +56,13 @@ class Unit:
     process: int
     started: float
 
+    @property
+    def boot_problems(self) -> list[str]:
+        """Why it does not start with the host, in words that follow its name."""
+        if self.masked:
+            return [f"is {self.masked}"]
+        return [] if self.enabled else ["is not enabled"]
+
 
 @dataclasses.dataclass(frozen=True)
 class Listener:

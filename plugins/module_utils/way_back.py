@@ -17,9 +17,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ansible_collections.dlhost.host.plugins.module_utils import owned_files, way_back_record
-from ansible_collections.dlhost.host.plugins.module_utils.service_host import RefusedError, must, run
+from ansible_collections.dlhost.host.plugins.module_utils.service_host import UNIT_DIRECTORY, RefusedError, must, run
 
-UNITS = Path("/etc/systemd/system")
 STATE = Path("/var/lib/dlhost")
 
 BOOT_UNIT_TEXT = """\
@@ -166,7 +165,7 @@ class WayBack:
             script.rename(self.script)
             backup.rename(self.pending)
         if timeout_s:
-            Path(UNITS, self.boot_unit).write_text(
+            Path(UNIT_DIRECTORY, self.boot_unit).write_text(
                 BOOT_UNIT_TEXT.format(role=self.role, subject=self.subject, before=put_back.before, script=self.script)
             )
             must("systemctl", "daemon-reload")
@@ -214,7 +213,7 @@ class WayBack:
                 f"    rm -rf {self.reverting}",
                 f'    echo "{self.subject} is back, since no login proved the change."',
                 "fi",
-                f"rm -f {UNITS}/{self.boot_unit} {UNITS}/multi-user.target.wants/{self.boot_unit}",
+                f"rm -f {UNIT_DIRECTORY}/{self.boot_unit} {UNIT_DIRECTORY}/multi-user.target.wants/{self.boot_unit}",
                 f"systemctl stop {self.timer} 2>/dev/null",
                 "systemctl daemon-reload",
                 f"rm -rf {self.state}",

@@ -68,7 +68,7 @@ from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.dlhost.host.plugins.module_utils import acme_host, owned_files
-from ansible_collections.dlhost.host.plugins.module_utils.acme_host import AcmeError, Order, Tries
+from ansible_collections.dlhost.host.plugins.module_utils.acme_host import AcmeError, Order, Standing, Tries
 
 # In memory: a proof that is older than the boot is none.
 PROOF = Path("/run/dlhost-tls-renewal.json")
@@ -87,7 +87,7 @@ def main() -> None:
     order = Order(**module.params["order"])
     try:
         if module.params["prove"]:
-            result = {**judge(order), "renewal": renewal(order), "changed": False}
+            result = {**judge(acme_host.standing(order, time.time())), "renewal": renewal(order), "changed": False}
         else:
             result = converge(order, module.check_mode)
     except owned_files.OwnedFilesError as error:
@@ -107,24 +107,22 @@ def converge(order: Order, check: bool) -> dict[str, object]:
         if asks:
             result["dlhost_undetermined"] = f"whether {order.host} gives a certificate for {', '.join(order.names)}"
             result["diff"] = {"prepared": f"{order.host} is asked for a certificate for {', '.join(order.names)}\n"}
-        return {**judge(order), **result}
+        return {**judge(before), **result}
     said = ""
     try:
         acme_host.attend(order, now)
     except AcmeError as error:
         said = sentence(order, str(error), now)
-    is_new = acme_host.issued(order) != had
-    result = {**judge(order), "changed": is_new or acme_host.standing(order, now).installed != before.installed}
+    after, is_new = acme_host.standing(order, time.time()), acme_host.issued(order) != had
+    result = {**judge(after), "changed": is_new or after.installed != before.installed}
     if said:
         result["dlhost_action_needed"] = said
     return result
 
 
-def judge(order: Order) -> dict[str, object]:
-    """How it stands now."""
-    now = time.time()
-    stands = acme_host.standing(order, now)
-    life = acme_host.life_of(order.live / "cert.pem")
+def judge(stands: Standing) -> dict[str, object]:
+    """How it stands, in the words of the result."""
+    now, life = time.time(), stands.life
     reason = stands.reason if stands.due or not stands.installed else ""
     if not reason and not stands.installed:
         reason = "it is not in its place" if life else "it was never asked for"
@@ -175,7 +173,7 @@ def trials(order: Order) -> tuple[float, Tries]:
     """When it was proved that this order could be renewed, and what was tried in vain since."""
     with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
         told = json.loads(PROOF.read_text())
-        proved, tries = float(told.pop("proved")), Tries(**{**told, "times": tuple(told["times"])})
+        proved, tries = float(told.pop("proved")), Tries.told(told)
         if tries.lineage == order.lineage:
             return proved, tries
     return 0, Tries()

@@ -124,15 +124,11 @@ from pathlib import Path
 from ansible_collections.dlhost.host.plugins.module_utils import owned_files, sshd
 from ansible_collections.dlhost.host.plugins.module_utils.firewall_host import NFT, RULES, letting_in
 from ansible_collections.dlhost.host.plugins.module_utils.guarded_module import TEXTS, serve
-from ansible_collections.dlhost.host.plugins.module_utils.key_login import (
-    AGAIN,
-    require_admins_keys,
-    require_key_login,
-)
+from ansible_collections.dlhost.host.plugins.module_utils.key_login import require_admins_keys, require_key_login
+from ansible_collections.dlhost.host.plugins.module_utils.service_host import AGAIN, RefusedError, must
 from ansible_collections.dlhost.host.plugins.module_utils.sshd_host import (
     SOCKET_DROP_IN,
     SSHD,
-    RefusedError,
     Unit,
     account,
     evaluate,
@@ -142,7 +138,6 @@ from ansible_collections.dlhost.host.plugins.module_utils.sshd_host import (
     host_ports,
     listening_ports,
     load,
-    must,
     reload_lines,
     run,
     run_directory,
@@ -171,9 +166,8 @@ NOTHING_KNOWN = {
 @dataclasses.dataclass(frozen=True)
 class Plan:
     owned: owned_files.Plan
-    write: list[
-        owned_files.OwnedFile
-    ]  # Besides the role's own: the Include line, authorized keys, the firewall's port.
+    # Besides the role's own: the Include line, authorized keys, the firewall's port.
+    write: list[owned_files.OwnedFile]
     diffs: list[dict[str, str]]
     conflicts: list[sshd.Conflict]
     configuration: sshd.Configuration  # As it will be.

@@ -176,11 +176,11 @@ from ansible_collections.dlhost.host.plugins.module_utils import (
     service_host,
     tls_host,
 )
+from ansible_collections.dlhost.host.plugins.module_utils.service_host import UNIT_DIRECTORY
 
 DIRECTORY = Path("/etc/dlhost/tls")
 KEY, CERTIFICATE = tls_host.KEY_FILE, tls_host.CERTIFICATE_FILE
 DIRECTORY_MODE = 0o755
-UNITS = Path("/etc/systemd/system")
 # In memory. What a run that was cut leaves there, the next one removes.
 STAGING = Path("/run/dlhost-tls")
 OWNER = GROUP = "root"
@@ -298,7 +298,7 @@ def install(request: dict) -> dict[str, object]:
             shutil.chown(directory, OWNER, GROUP)
             directory.chmod(DIRECTORY_MODE)
         problems = timer_problems(request, plan)
-        if request["timer"] and UNITS / request["timer"] in plan.remove:
+        if request["timer"] and UNIT_DIRECTORY / request["timer"] in plan.remove:
             service_host.must("systemctl", "disable", "--quiet", "--now", request["timer"])
         # The manifest, which tells what the role brought, forgets them then.
         debian_packages.hand_back(left_packages(request), check=False)
@@ -345,10 +345,10 @@ def make_plan(request: dict, key: bytes, certificate: bytes) -> owned_files.Plan
 def timer_problems(request: dict, plan: owned_files.Plan) -> list[str]:
     """How the timer of the role differs from enabled and running, or from going; empty where the role has none."""
     timer = request["timer"]
-    if not timer or UNITS / timer not in {Path(file["path"]) for file in request["files"]}:
+    if not timer or UNIT_DIRECTORY / timer not in {Path(file["path"]) for file in request["files"]}:
         return []
     unit = service_host.find_units([timer])[timer]
-    written = [file.path for file in plan.write if file.path.parent == UNITS]
+    written = [file.path for file in plan.write if file.path.parent == UNIT_DIRECTORY]
     return [
         problem
         for problem, is_so in (
@@ -363,7 +363,7 @@ def timer_problems(request: dict, plan: owned_files.Plan) -> list[str]:
 
 def keep_timer(request: dict, plan: owned_files.Plan, problems: list[str]) -> None:
     """Have systemd read the units that were written or removed, and run the timer."""
-    if problems or UNITS in {path.parent for path in plan.remove}:
+    if problems or UNIT_DIRECTORY in {path.parent for path in plan.remove}:
         service_host.must("systemctl", "daemon-reload")
     if problems:
         service_host.make_startable(service_host.find_units([request["timer"]]))

@@ -306,7 +306,7 @@ def other_server(name: str) -> str:
 
 def problems_of(unit: Unit, files: list[Path], port: int) -> list[str]:
     """How the unit differs from what is wanted, in words that follow its name."""
-    found = [f"is {unit.masked}"] if unit.masked else [] if unit.enabled else ["is not enabled"]
+    found = unit.boot_problems
     if not unit.active:
         return [*found, "does not run"]
     # The agent reads them once; its programs are read every time.

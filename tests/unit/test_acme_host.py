@@ -248,7 +248,7 @@ def test_after_it_was_given_nothing_is_remembered(world: World) -> None:
     assert world.attend(time.time()) == ""
 
     assert not world.acme.RECORD.exists()
-    assert world.module.judge(world.order())["reason"] == ""
+    assert world.module.judge(world.acme.standing(world.order(), time.time()))["reason"] == ""
 
 
 def test_a_damaged_memory_is_none(world: World) -> None:

@@ -168,7 +168,7 @@ def test_the_timer_comes_and_goes_with_the_mode(host: Host, tmp_path: Path, monk
     systemd = SystemdDouble()
     for name in ("must", "find_units"):
         monkeypatch.setattr(host.module.service_host, name, getattr(systemd, name))
-    monkeypatch.setattr(host.module, "UNITS", tmp_path / "units")
+    monkeypatch.setattr(host.module, "UNIT_DIRECTORY", tmp_path / "units")
     file = {"path": str(tmp_path / "units" / TIMER), "content": "x", "owner": ME, "group": MY_GROUP}
 
     foreseen = host.run(check=True, files=[file], **ACME)

@@ -89,7 +89,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
         (programs / name).chmod(0o755)
     monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
     monkeypatch.setattr(ways, "STATE", world.state)
-    monkeypatch.setattr(ways, "UNITS", tmp_path / "units")
+    monkeypatch.setattr(ways, "UNIT_DIRECTORY", tmp_path / "units")
     monkeypatch.setattr(firewall, "NFT", str(programs / "nft"))
     monkeypatch.setattr(firewall, "RULES", world.rules)
     monkeypatch.setattr(firewall, "UNIT_FILE", tmp_path / "units" / "dlhost-firewall.service")
