@@ -1,5 +1,5 @@
 # The few verbs of a developer; what they do lies in tools/.
-.PHONY: demo test test-slow lint unit molecule e2e docs lock benchmark audit faults dist clean
+.PHONY: demo test test-all test-slow lint unit molecule e2e docs lock benchmark audit faults dist clean
 
 # A process for each core; tests of a file stay together, end-to-end tests as tests/conftest.py says.
 PROCESSES = logical
@@ -9,7 +9,13 @@ demo:
 	tools/setup run
 	.venv/bin/dlhost demo
 
-test: lint unit molecule e2e
+# What CI runs: each role as far as its promise on both releases of Debian, and whole hosts end to end.
+test: lint unit
+	tools/setup e2e
+	.venv/bin/python tools/molecule verify --all
+	$(PYTEST) --dist=loadscope -m "e2e and not long"
+
+test-all: lint unit molecule e2e
 
 lint:
 	tools/setup dev
