@@ -166,6 +166,7 @@ def test_nobody_comes_in_from_the_network(rig: Rig) -> None:
     assert "::" not in rig.host.execute(f"ss -Hltn sport = {PORT} | awk '{{print $4}}' | grep -v ^.::1")
 
 
+@pytest.mark.long
 def test_the_session_survives_every_run_until_its_user_or_force_ends_it(rig: Rig) -> None:
     before = rig.process
     rig.require(0, "provision")
@@ -192,6 +193,7 @@ def test_the_session_survives_every_run_until_its_user_or_force_ends_it(rig: Rig
         ("vnc_users: [{name: nobody-here}]", 1, "vnc_users names nobody-here"),
     ],
 )
+@pytest.mark.long
 def test_what_cannot_be_is_refused_and_the_desktop_goes_on(rig: Rig, values: str, code: int, words: str) -> None:
     before = rig.process
     rig.set(f"{values}\n")

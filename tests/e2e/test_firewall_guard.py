@@ -142,6 +142,7 @@ def test_a_boot_before_the_proof_brings_the_old_firewall(host: Host) -> None:
     assert firewall(host) == before
 
 
+@pytest.mark.long
 def test_sshd_can_move_to_a_port_that_the_firewall_does_not_know(host: Host) -> None:
     assert not protect(host).failed
     moved = SSH.apply(host, port=2222)
@@ -157,6 +158,7 @@ def test_sshd_can_move_to_a_port_that_the_firewall_does_not_know(host: Host) -> 
     assert host.play([SSH.task(port=2222), role()]).changed == 0
 
 
+@pytest.mark.long
 def test_sshd_moves_while_a_firewall_waits_for_its_proof(host: Host) -> None:
     assert not protect(host).failed
     FIREWALL.cut_off(host, ports=[{"port": "8000"}], guard_timeout_s=60)

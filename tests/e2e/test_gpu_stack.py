@@ -108,6 +108,7 @@ def test_a_branch_that_the_card_has_not_is_refused(rig: Rig) -> None:
     assert rig.driver() == "580 hold"
 
 
+@pytest.mark.long
 def test_an_upgrade_to_the_present_branch_takes_its_newest_release(rig: Rig) -> None:
     rig.host.execute(
         "apt-get install --yes --quiet --allow-downgrades --allow-change-held-packages "
@@ -122,6 +123,7 @@ def test_an_upgrade_to_the_present_branch_takes_its_newest_release(rig: Rig) -> 
     assert "rig: the newest already: driver 580.126.20\n" in rig.run(0, "upgrade", "driver", "--to", "580", "--yes")
 
 
+@pytest.mark.long
 def test_an_upgrade_that_fails_brings_the_old_branch_back(rig: Rig) -> None:
     # The new branch's packages only: the way back is free.
     block = 'DPkg::Pre-Install-Pkgs { "! grep -q /nvidia-driver-cuda_590"; };'
@@ -135,6 +137,7 @@ def test_an_upgrade_that_fails_brings_the_old_branch_back(rig: Rig) -> None:
     rig.run(0, "verify")
 
 
+@pytest.mark.long
 def test_an_upgrade_replaces_proves_and_says_what_the_inventory_lacks(rig: Rig) -> None:
     said = rig.run(6, "upgrade", "driver", "--to", "590", "--yes")
     assert "rig: upgraded: driver 580.126.20 → 590.48.01" in said

@@ -77,6 +77,7 @@ def test_a_cell_computes_and_a_terminal_answers(lab: Lab, workspace: Workspace) 
         pytest.fail("The terminal ran nothing.")
 
 
+@pytest.mark.long
 def test_extensions_are_those_of_the_inventory(workspace: Workspace, playwright: Playwright, tmp_path: Path) -> None:
     def tabs(name: str) -> set[str]:
         """What stands beside the notebooks."""
@@ -101,6 +102,7 @@ def test_extensions_are_those_of_the_inventory(workspace: Workspace, playwright:
         workspace.require(0, "provision", "--roles", "jupyter")
 
 
+@pytest.mark.long
 def test_a_large_file_is_uploaded_whole(lab: Lab, workspace: Workspace, tmp_path: Path) -> None:
     path = tmp_path / "large.bin"
     digest = hashlib.sha256()

@@ -26,7 +26,7 @@ DAMAGES = {
 }
 
 
-@pytest.mark.parametrize("release", ["12", "13"])
+@pytest.mark.parametrize("release", [pytest.param("12", marks=pytest.mark.long), "13"])
 def test_provisioned_damaged_found_out_repaired(
     dlhost: Installed, make_host: Callable[..., Host], release: str
 ) -> None:
@@ -67,6 +67,7 @@ def rig(module_host: Callable[..., Host], provisioned_image: str) -> Host:
 
 
 @pytest.mark.parametrize("name", DAMAGES)
+@pytest.mark.long
 def test_each_damage_is_found_and_repaired_alone(dlhost: Installed, rig: Host, name: str) -> None:
     dlhost.begin("rig", rig)
     command, role = DAMAGES[name]

@@ -52,6 +52,7 @@ def test_only_keys_open_the_door(host: Host) -> None:
     assert set(checks(host, allow_users=[USER]).values()) == {"pass"}
 
 
+@pytest.mark.long
 def test_x11_and_tunnels_are_for_whom_the_inventory_names(host: Host) -> None:
     for user in ("alice", "bob"):
         host.execute(
@@ -151,6 +152,7 @@ def test_what_cannot_work_is_refused_before_any_change(
         ),
     ],
 )
+@pytest.mark.long
 def test_a_file_that_overrules_ours_is_named(host: Host, damage: str, place: str) -> None:
     host.execute(damage)
     before = configuration(host)
@@ -178,6 +180,7 @@ def test_a_match_block_may_forbid_more_than_the_role_does(host: Host) -> None:
     assert set(checks(host).values()) == {"pass"}
 
 
+@pytest.mark.long
 def test_a_main_file_without_include_gets_one(host: Host) -> None:
     host.execute("sed -i /^Include/d /etc/ssh/sshd_config; sed -i '1i PasswordAuthentication yes' /etc/ssh/sshd_config")
     hardened = harden(host)
@@ -186,6 +189,7 @@ def test_a_main_file_without_include_gets_one(host: Host) -> None:
     assert set(checks(host).values()) == {"pass"}
 
 
+@pytest.mark.long
 def test_a_password_user_without_key_is_refused_and_with_one_is_moved_over(host: Host) -> None:
     key = host.execute(f"cat /home/{USER}/.ssh/authorized_keys").strip()
     host.execute(f"rm -r /home/{USER}/.ssh; echo {USER}:Secret-1 | chpasswd")
@@ -207,6 +211,7 @@ def test_a_password_user_without_key_is_refused_and_with_one_is_moved_over(host:
     assert harden(host, authorized_keys=keys).changed == 0
 
 
+@pytest.mark.long
 def test_an_administrator_without_a_key_is_named_before_passwords_are_refused(host: Host) -> None:
     host.execute(
         "useradd -m -s /bin/bash -G sudo olga;"
@@ -355,6 +360,7 @@ def test_a_port_that_sshd_cannot_have_is_given_up(host: Host, activation: str) -
     assert host.ssh().returncode == 0
 
 
+@pytest.mark.long
 def test_exclusive_keys_come_back_when_they_shut_the_door(host: Host, tmp_path: Path) -> None:
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", tmp_path / "other"], check=True)
     other = (tmp_path / "other.pub").read_text().strip()

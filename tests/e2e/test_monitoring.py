@@ -219,6 +219,7 @@ def test_every_alarm_comes_alone_and_ends(estate: Estate) -> None:
             server.call("host.delete", host)
 
 
+@pytest.mark.long
 def test_what_a_server_that_is_away_should_have_had_it_gets_later(estate: Estate) -> None:
     """The network is cut for a minute, in which the server is also started anew; not one reading is missing."""
     address = estate.hosts[SERVER].address
@@ -243,6 +244,7 @@ def test_what_a_server_that_is_away_should_have_had_it_gets_later(estate: Estate
     assert sum(begun <= clock <= ended for clock in clocks) >= CUT_S // INTERVAL_S - 1
 
 
+@pytest.mark.long
 def test_a_second_run_changes_nothing_and_the_server_hears_it(estate: Estate) -> None:
     begun = int(time.time())
     again = estate.dlhost.document("provision", "--yes", "-i", estate.inventory)

@@ -203,6 +203,7 @@ def test_the_apt_lock_is_held(dlhost: Installed, rig: Host) -> None:
     assert dlhost.run("provision", "-i", "rig").returncode == 0
 
 
+@pytest.mark.long
 def test_dpkg_was_cut_in_mid_installation(dlhost: Installed, rig: Host) -> None:
     rig.execute("apt-get -qq remove -y tmux unzip")
     # dpkg itself leaves its journal behind when it is killed while a maintainer script runs.
@@ -233,6 +234,7 @@ def test_a_keyword_that_sshd_rejects(dlhost: Installed, rig: Host) -> None:
     assert rig.ssh().returncode == 0
 
 
+@pytest.mark.long
 def test_a_foreign_file_that_wins(dlhost: Installed, rig: Host) -> None:
     foreign = "/etc/ssh/sshd_config.d/00-a-foreign.conf"
     rig.execute(f"echo 'PasswordAuthentication yes' > {foreign}; systemctl reload ssh")
@@ -246,6 +248,7 @@ def test_a_foreign_file_that_wins(dlhost: Installed, rig: Host) -> None:
 
 
 @pytest.mark.usefixtures("rig")
+@pytest.mark.long
 def test_the_port_moves_and_every_command_follows(dlhost: Installed) -> None:
     set_variable(dlhost, "ssh_hardening_port: 2222")
     moved = dlhost.run("provision", "-i", "rig")

@@ -70,6 +70,7 @@ def chosen(workspace: Workspace) -> Iterator[Workspace]:
     workspace.require(0, "provision")
 
 
+@pytest.mark.long
 def test_a_host_that_signs_for_itself_is_trusted_by_its_own_certificate_alone(chosen: Workspace) -> None:
     chosen.set(tls_mode="self_signed")
     chosen.require(0, "provision")
@@ -88,6 +89,7 @@ def test_a_host_that_signs_for_itself_is_trusted_by_its_own_certificate_alone(ch
     assert {checks["nginx_proxy.chain"], checks["jupyter.public"]} == {"fail"}
 
 
+@pytest.mark.long
 def test_a_certificate_of_the_users_own_says_what_the_front_is_called(chosen: Workspace) -> None:
     address = chosen.host.address
     names = f"subjectAltName=DNS:*.lab.example.org,DNS:Rig.example.org,IP:{address}"
@@ -111,6 +113,7 @@ def test_a_certificate_of_the_users_own_says_what_the_front_is_called(chosen: Wo
     assert {checks[name] for name in ("tls.client", "nginx_proxy.chain", "nginx_proxy.names")} == {"pass"}
 
 
+@pytest.mark.long
 def test_what_users_serve_themselves_is_behind_the_front_too(chosen: Workspace) -> None:
     site = {"path": "/mine/", "upstream": "http://127.0.0.1:9300"}
     chosen.host.execute(
@@ -132,6 +135,7 @@ def test_what_users_serve_themselves_is_behind_the_front_too(chosen: Workspace) 
     chosen.host.execute("systemctl stop mine.service")
 
 
+@pytest.mark.long
 def test_the_certificate_does_not_go_while_the_front_needs_it(chosen: Workspace) -> None:
     chosen.set(tls_state="absent")
     assert "nginx_proxy serves with its certificate" in chosen.require(5, "provision")

@@ -28,7 +28,7 @@ UNITS = {
     "web": ("nginx.service",),
     "workspace": ("dlhost-jupyter@rig.service",),
 }
-EVERYWHERE = ("apt-daily.timer", "apt-daily-upgrade.timer", "unattended-upgrades.service")
+EVERYWHERE = ("dlhost-firewall.service", "apt-daily.timer", "apt-daily-upgrade.timer", "unattended-upgrades.service")
 # Done, or done but for what the user has to see to.
 DONE = {0, 6}
 SEARCHED = "/etc /home /opt/dlhost /root /run /tmp /usr/local /var"
@@ -226,7 +226,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument(
         "--starts", nargs="+", type=Start, choices=[*Start], default=[*Start], help="hosts to begin with"
     )
-    parser.add_argument("--groups", nargs="+", default=["web"], help="groups that the host is in (default web)")
+    parser.add_argument("--groups", nargs="+", default=["workspace", "web"], help="groups that the host is in")
     parser.add_argument("--debian", default="13", choices=["12", "13"], help="release of the host (default 13)")
     parser.add_argument("--json", type=lambda name: Path(name).absolute(), metavar="FILE", help="add results there")
     return parser.parse_args()

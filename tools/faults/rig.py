@@ -23,7 +23,7 @@ PROGRAM = Path(sys.executable).with_name("dlhost")
 # What every process of a run has in its environment.
 MARK = "DLHOST_FAULTS_RUN"
 # The benchmark lets an old client in besides.
-SETTINGS = {"ssh_hardening_crypto": "strict"}
+SETTINGS = {"ssh_hardening_crypto": "strict", "firewall_state": "present"}
 # Apt waits for its lock for 300 s.
 RUN_TIMEOUT_S = 400
 # The room that a run asks for, and little more: what fills the disk is this machine's memory.
