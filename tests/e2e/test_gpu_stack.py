@@ -83,6 +83,7 @@ def test_driver_toolkit_and_cudnn_come_and_stay(rig: Rig) -> None:
     rig.run(0, "drift")
 
 
+@pytest.mark.long
 def test_a_driver_that_apt_may_replace_is_drift(rig: Rig) -> None:
     rig.host.execute("apt-mark unhold nvidia-driver-cuda; rm /etc/modprobe.d/dlhost-nouveau.conf")
     said = rig.run(3, "drift")

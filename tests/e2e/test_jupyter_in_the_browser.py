@@ -135,6 +135,7 @@ def test_a_reload_of_nginx_loses_nothing_of_a_cell(lab: Lab, workspace: Workspac
     lab.expect_output("counted to 11")
 
 
+@pytest.mark.long
 def test_a_cell_outlives_a_restart_of_nginx(lab: Lab, workspace: Workspace) -> None:
     """The kernel computes on and the page comes back to it; what was printed in between, Lab may not show."""
     lab.new_notebook()

@@ -316,7 +316,9 @@ def activate(host: Host, activation: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("host", "activation"), [("12", "socket"), ("13", "service"), ("13", "socket")], indirect=["host"]
+    ("host", "activation"),
+    [pytest.param("12", "socket", marks=pytest.mark.long), ("13", "service"), ("13", "socket")],
+    indirect=["host"],
 )
 def test_a_new_port_replaces_the_old_one_once_it_has_carried_a_login(host: Host, activation: str) -> None:
     activate(host, activation)

@@ -182,6 +182,7 @@ def test_interrupted_in_mid_run(dlhost: Installed) -> None:
     _assert_next_run_finishes(dlhost)
 
 
+@pytest.mark.long
 def test_killed_in_mid_run(dlhost: Installed, bare: Host) -> None:
     run = dlhost.start("provision", "-i", "rig", "--yes")
     _wait(lambda: "apt-get" in bare.execute("ps -eo args 2>/dev/null || cat /proc/[0-9]*/cmdline | tr '\\0' ' '"))
