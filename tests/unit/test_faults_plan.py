@@ -36,6 +36,10 @@ def test_a_bare_host_is_always_hit() -> None:
     assert not [one for one in plan(3, range(200), 9, [Start.BARE]) if one.trouble is Trouble.NONE]
 
 
+def test_only_the_chosen_troubles_come() -> None:
+    assert {one.trouble for one in plan(3, range(99), 9, troubles=KILLS)} == {*KILLS}
+
+
 def test_the_same_damages_are_dealt_again() -> None:
     one = next(plan(seed=7, numbers=[3], calls=15))
     possible = damages.candidates(MANIFEST, ["nginx.service"])

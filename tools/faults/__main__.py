@@ -64,7 +64,7 @@ def main() -> None:
         with open_estate(options.debian) as estate:
             bed = prepare(estate, options.groups)
             numbers = range(options.first, options.first + options.rounds)
-            for one in plan(options.seed, numbers, bed.calls, options.starts):
+            for one in plan(options.seed, numbers, bed.calls, options.starts, options.troubles):
                 result = play(estate, bed, options.groups, one)
                 found += bool(result.findings)
                 _show(result)
@@ -225,6 +225,11 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--first", type=int, default=1, help="number of the first one: plays round N of a seed again")
     parser.add_argument(
         "--starts", nargs="+", type=Start, choices=[*Start], default=[*Start], help="hosts to begin with"
+    )
+    # A bare host that nothing befalls is no round.
+    troubles = [trouble for trouble in Trouble if trouble is not Trouble.NONE]
+    parser.add_argument(
+        "--troubles", nargs="+", type=Trouble, choices=troubles, default=[*Trouble], help="only these befall runs"
     )
     parser.add_argument("--groups", nargs="+", default=["workspace", "web"], help="groups that the host is in")
     parser.add_argument("--debian", default="13", choices=["12", "13"], help="release of the host (default 13)")

@@ -80,16 +80,23 @@ class Round:
         return f"{self.name}: {self.start} host, {self.trouble}{more}{when}"
 
 
-def plan(seed: int, numbers: Sequence[int], calls: int, starts: Sequence[Start] = tuple(Start)) -> Iterator[Round]:
+def plan(
+    seed: int,
+    numbers: Sequence[int],
+    calls: int,
+    starts: Sequence[Start] = tuple(Start),
+    troubles: Sequence[Trouble] = tuple(Trouble),
+) -> Iterator[Round]:
     """The rounds of these numbers; `calls` is how many calls an undisturbed run makes."""
     for number in numbers:
-        yield _round(seed, number, calls, starts)
+        yield _round(seed, number, calls, starts, troubles)
 
 
-def _round(seed: int, number: int, calls: int, starts: Sequence[Start]) -> Round:
+def _round(seed: int, number: int, calls: int, starts: Sequence[Start], troubles: Sequence[Trouble]) -> Round:
     chance = random.Random(f"round {seed}.{number}")  # noqa: S311
     start = chance.choice(starts)
-    weights = WEIGHTS | ({Trouble.NONE: 4} if start is Start.DAMAGED else {})
+    possible = WEIGHTS | ({Trouble.NONE: 4} if start is Start.DAMAGED else {})
+    weights = {trouble: weight for trouble, weight in possible.items() if trouble in troubles}
     return Round(
         seed,
         number,
