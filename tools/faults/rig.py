@@ -175,7 +175,7 @@ class Rig:
     def made(cls, estate: Estate, groups: Sequence[str], snapshot: str = "") -> Rig:
         """A new host, bare or like the one that the snapshot was taken of."""
         host = estate.host(snapshot)
-        return cls(estate, host, estate.inventory(host, settings=SETTINGS, groups=groups), groups)
+        return cls(estate, host, _inventory(estate, host, groups), groups)
 
     def execute(self, script: str, *arguments: str) -> str:
         """A shell script on the host, past sshd."""
@@ -214,7 +214,7 @@ class Rig:
         address = engine.address_of(self.host.container)
         if address != self.host.address:
             self.host = replace(self.host, address=address)
-            self.inventory = self.estate.inventory(self.host, settings=SETTINGS, groups=self.groups)
+            self.inventory = _inventory(self.estate, self.host, self.groups)
 
     def own_disk(self) -> None:
         """Give the host a file system that can be full without filling this machine's."""
@@ -232,6 +232,11 @@ class Rig:
         for run in self.runs:
             run.kill_all()
         self.estate.discard(self.host)
+
+
+def _inventory(estate: Estate, host: Host, groups: Sequence[str]) -> Inventory:
+    # Jupyter is asked for through the front, by a name that leads there.
+    return estate.inventory(host, settings={**SETTINGS, "tls_names": [host.address]}, groups=groups)
 
 
 class Calls(threading.Thread):
