@@ -13,7 +13,7 @@ from playwright.sync_api import BrowserContext, Page, Playwright, expect
 
 # Where CI and a developer look at what the browser saw.
 SCREENSHOTS = Path(__file__).parents[2] / ".cache" / "screenshots"
-# A loaded machine renders JupyterLab slowly.
+# A loaded machine starts a browser slowly, and renders JupyterLab slowly.
 TIMEOUT_MS = 120_000
 QUIET = (
     "--disable-background-networking",
@@ -38,6 +38,7 @@ def browser(playwright: Playwright, home: Path, authority: Path | None) -> Itera
         home / "profile",
         executable_path=shutil.which("chromium") or shutil.which("google-chrome"),
         args=list(QUIET),
+        timeout=TIMEOUT_MS,
         env={**os.environ, "HOME": str(home)},
         viewport={"width": 1280, "height": 800},
     )
