@@ -47,6 +47,8 @@ RELOAD_DUE = STATE / "reload-due"
 TRIES, TRIES_WITHIN_S = 3, 3600
 # Where a directory that has been asked too often does not say until when.
 LIMITED_S = 12 * 3600
+# A third of less than this would leave no time to mend something.
+VERY_SHORT_S = 10 * 86400
 REQUEST_TIMEOUT_S, CERTBOT_TIMEOUT_S = 15, 300
 LONGEST_REPLY = 1 << 20
 CHALLENGE = ".well-known/acme-challenge"
@@ -110,8 +112,12 @@ class Life:
     end: float
 
     def renew_at(self, renew_days: int) -> float:
-        """So many days before its end; one that lives for a short time has a third of it left, as is advised."""
-        return self.end - min(renew_days * 86400, (self.end - self.begin) / 3)
+        """So many days before its end; what lives for a short time has a third of it left, a very short one half.
+
+        As certbot has it and Let's Encrypt advises.
+        """
+        lives = self.end - self.begin
+        return self.end - min(renew_days * 86400, lives / (2 if lives < VERY_SHORT_S else 3))
 
 
 @dataclasses.dataclass(frozen=True)

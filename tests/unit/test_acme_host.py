@@ -192,7 +192,8 @@ def test_another_order_is_another_certificate(world: World, change: dict[str, An
     [
         pytest.param(90, 30, 30, id="as the user says"),
         pytest.param(45, 30, 15, id="a third is left"),
-        pytest.param(6, 30, 2, id="a short-lived one"),
+        pytest.param(10, 30, 10 / 3, id="of ten days too"),
+        pytest.param(6, 30, 3, id="a short-lived one"),
         pytest.param(90, 10, 10, id="later"),
     ],
 )
