@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.action import ActionBase
+from ansible_collections.dlhost.host.plugins.plugin_utils.piped_modules import run_with_secrets_piped
 from ansible_collections.dlhost.host.plugins.plugin_utils.tls_issuers import Found, Issuer, Settings, issuer
 from ansible_collections.dlhost.host.plugins.plugin_utils.tls_x509 import TlsError, described, facts, public_key_of
 
@@ -112,9 +113,9 @@ class ActionModule(ActionBase):
         }
 
     def _phase(self, phase: str, **more: object) -> dict:
-        return self._execute_module(
-            "dlhost.host.tls_certificate", {**self._arguments, **more, "phase": phase}, task_vars=self._variables
-        )
+        arguments = {**self._arguments, **more, "phase": phase}
+        secrets = [file["path"] for file in arguments.get("files", []) if file.get("sensitive")]
+        return run_with_secrets_piped(self, "dlhost.host.tls_certificate", self._variables, secrets, arguments)
 
 
 def _lines(description: dict[str, str]) -> str:

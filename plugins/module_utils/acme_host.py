@@ -34,6 +34,8 @@ OWNER = GROUP = "root"
 # What has to be known where no controller is: the order, and who signed a private directory's certificate.
 ORDER = Path("/etc/dlhost/tls_acme.json")
 DIRECTORY_CA = Path("/etc/dlhost/tls_acme_ca.pem")
+# As whose customer the host makes its account, for certbot: its command line is everybody's to read.
+ACCOUNT = Path("/etc/dlhost/tls_acme_account.ini")
 PROGRAM = "/usr/lib/dlhost/tls-acme"
 STATE = Path("/var/lib/dlhost-tls")
 WEBROOT = STATE / "webroot"
@@ -85,6 +87,7 @@ class Order:
     profile: str
     dns_hook: str
     has_ca: bool
+    has_eab: bool
     renew_days: int
     consumers: list[dict[str, str]]
 
@@ -356,10 +359,16 @@ def refuse_directory(order: Order) -> None:
         raise AcmeError(f"{order.directory} cannot be reached ({_said(error)})") from None
     except (ValueError, KeyError, TypeError, http.client.HTTPException):
         raise AcmeError(f"tls_acme_directory {order.directory} is no ACME directory") from None
-    profiles = (offered.get("meta") or {}).get("profiles") or {}
+    meta = offered.get("meta") or {}
+    profiles = meta.get("profiles") or {}
     if order.profile and order.profile not in profiles:
         offers = f"offers {', '.join(profiles)}" if profiles else "has no profiles"
         raise AcmeError(f"tls_acme_profile is {order.profile}, and {order.host} {offers}")
+    if meta.get("externalAccountRequired") and not order.has_eab:
+        raise AcmeError(
+            f"{order.host} has accounts for its customers alone; "
+            "tls_acme_eab_kid and tls_acme_eab_hmac_key take what it tells each of them"
+        )
 
 
 def refuse_unserved(order: Order) -> None:
@@ -430,6 +439,7 @@ def command(order: Order, dry_run: bool) -> list[str]:
         *(f"--{name}-dir={OWN / name}" for name in ("config", "work", "logs")),
         f"--server={order.directory}",
         f"--email={order.email}",
+        *([f"--config={ACCOUNT}"] if order.has_eab else []),
         "--no-eff-email",
         f"--cert-name={order.lineage}",
         *names,
@@ -459,6 +469,11 @@ def refusal(order: Order, said: str, log: str) -> AcmeError:
         return AcmeError(f"{order.host} has been asked too often ({detail})", not_before)
     if "rejectedIdentifier" in kinds[-1:]:
         return AcmeError(f"{order.host} certifies no such name as one of {', '.join(order.names)} ({detail})")
+    account = re.search(r"Unable to register an account with ACME server\. +(?:Error .*?: )?(.*)", detail)
+    if account and order.has_eab:
+        return AcmeError(
+            f"{order.host} makes no account with tls_acme_eab_kid and tls_acme_eab_hmac_key as they are ({account[1]})"
+        )
     return AcmeError(f"{order.host} gave none ({detail})")
 
 

@@ -222,7 +222,7 @@ def main() -> None:
     module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
     phases = {"plan": foresee, "prove": prove, "key": make_key, "install": install}
     try:
-        result = phases[module.params["phase"]](module.params)
+        result = phases[module.params["phase"]](owned_files.request_of(module.params))
     except (
         tls_host.TlsHostError,
         owned_files.OwnedFilesError,

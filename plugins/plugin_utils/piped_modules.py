@@ -6,8 +6,10 @@ from __future__ import annotations
 from ansible.plugins.action import ActionBase
 
 
-def run_piped(action: ActionBase, name: str, task_vars: dict) -> dict:
-    """Run the module of that name with the task's arguments, whatever the configuration says; returns its result.
+def run_piped(action: ActionBase, name: str, task_vars: dict, arguments: dict | None = None) -> dict:
+    """Run the module of that name, whatever the configuration says; returns its result.
+
+    Its arguments are the task's, where an action plugin has no others for it.
 
     Without pipelining Ansible writes a module with its arguments, such as a password, to a file on the host first.
     And every module tells the host's journal its arguments, where it knows a password again only as it was typed:
@@ -24,11 +26,13 @@ def run_piped(action: ActionBase, name: str, task_vars: dict) -> dict:
             "nothing was changed.",
         }
     silent = {**task_vars, "ansible_no_target_syslog": True}
-    return action._execute_module(name, action._task.args, task_vars=silent)
+    return action._execute_module(name, arguments or action._task.args, task_vars=silent)
 
 
-def run_with_secrets_piped(action: ActionBase, name: str, task_vars: dict, secrets: object) -> dict:
+def run_with_secrets_piped(
+    action: ActionBase, name: str, task_vars: dict, secrets: object, arguments: dict | None = None
+) -> dict:
     """The same where there are secrets among the arguments; elsewhere the module runs over any connection."""
     if secrets:
-        return run_piped(action, name, task_vars)
-    return action._execute_module(name, action._task.args, task_vars=task_vars)
+        return run_piped(action, name, task_vars, arguments)
+    return action._execute_module(name, arguments or action._task.args, task_vars=task_vars)

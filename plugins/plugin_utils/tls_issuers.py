@@ -48,6 +48,9 @@ LETS_ENCRYPT = "https://acme-v02.api.letsencrypt.org/directory"
 STAGING = "https://acme-staging-v02.api.letsencrypt.org/directory"
 URL = re.compile(r"https://[^\s/@]+(/[^\s]*)?")
 EMAIL = re.compile(r"[^@\s,]+@[^@\s,]+")
+# As certbot reads them in a file of settings; the second is base64url.
+EAB_KID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._~:/@+=-]*")
+EAB_KEY = re.compile(r"[A-Za-z0-9_-]+=*")
 PROFILE = re.compile(r"[A-Za-z0-9_-]*")
 HOOK = re.compile(r"((/[A-Za-z0-9._@+-]+)+)?")
 
@@ -79,6 +82,8 @@ class Settings:
     acme_ca: str = ""
     acme_profile: str = ""
     acme_dns_hook: str = ""
+    acme_eab_kid: str = ""
+    acme_eab_hmac_key: str = dataclasses.field(default="", repr=False)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -489,6 +494,7 @@ class Acme(LocalCa):
             "profile": self.settings.acme_profile,
             "dns_hook": self.settings.acme_dns_hook,
             "has_ca": bool(self.settings.acme_ca.strip()),
+            "has_eab": bool(self.settings.acme_eab_kid),
             "renew_days": self.settings.renew_days,
             "consumers": [dict(consumer) for consumer in self.settings.consumers],
         }
@@ -563,6 +569,7 @@ def refuse_order(settings: Settings) -> None:
         raise TlsError("tls_acme_staging is Let's Encrypt's, and tls_acme_directory is another; give one of the two.")
     if settings.acme_ca.strip():
         read_certificates(settings.acme_ca, "tls_acme_ca")
+    refuse_account(settings)
     if not PROFILE.fullmatch(settings.acme_profile):
         raise TlsError(f"tls_acme_profile is {settings.acme_profile!r}; such names are of letters, digits, - and _.")
     if not HOOK.fullmatch(settings.acme_dns_hook):
@@ -576,6 +583,18 @@ def refuse_order(settings: Settings) -> None:
         raise TlsError(f"tls_names has {addresses[0]}, and tls_acme_dns_hook proves names, not addresses.")
     if settings.acme_directory == LETS_ENCRYPT:
         refuse_private(names)
+
+
+def refuse_account(settings: Settings) -> None:
+    """Raises TlsError for what no directory told a customer about the account (RFC 8555, 7.3.4)."""
+    kid, key = settings.acme_eab_kid, settings.acme_eab_hmac_key
+    if bool(kid) != bool(key):
+        missing = "tls_acme_eab_hmac_key" if kid else "tls_acme_eab_kid"
+        raise TlsError(f"{missing} is empty; a directory that has customers tells them tls_acme_eab_kid and that.")
+    if kid and not EAB_KID.fullmatch(kid):
+        raise TlsError(f"tls_acme_eab_kid is {kid!r}; directories give a word there, without blanks.")
+    if key and not EAB_KEY.fullmatch(key):
+        raise TlsError("tls_acme_eab_hmac_key is no key; directories give letters, digits, - and _ there (base64url).")
 
 
 def refuse_private(names: Sequence[x509.GeneralName]) -> None:

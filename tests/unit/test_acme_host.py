@@ -24,6 +24,7 @@ ORDER: dict[str, Any] = {
     "profile": "",
     "dns_hook": "",
     "has_ca": False,
+    "has_eab": False,
     "renew_days": 30,
     "consumers": [{"name": "front", "group": MY_GROUP}],
 }
@@ -158,6 +159,7 @@ def test_what_the_directory_gives_takes_its_place_and_stays_there(world: World) 
         ({}, ["--webroot", "--key-type=ecdsa", "--elliptic-curve=secp256r1", "--domain=rig.example.org"]),
         ({"key_type": "rsa_3072"}, ["--key-type=rsa", "--rsa-key-size=3072"]),
         ({"profile": "shortlived"}, ["--required-profile=shortlived"]),
+        ({"has_eab": True}, ["--config=/etc/dlhost/tls_acme_account.ini"]),
         ({"names": ["192.0.2.1"]}, ["--ip-address=192.0.2.1"]),
         (
             {"dns_hook": "/opt/dns"},
@@ -447,6 +449,28 @@ def test_what_else_certbot_says_is_told(world: World, line: str, log: str, cause
 
     assert str(error).startswith(cause)
     assert (error.not_before > 0) == (log == "rateLimited")
+
+
+# As certbot 4.0 puts what pebble says.
+NO_ACCOUNT = """Unable to register an account with ACME server. Error returned by the ACME server: a wrong kid
+Ask for help or search for solutions at https://community.letsencrypt.org. See the logfile /var/log/x or re-run Certbot.
+"""
+
+
+@pytest.mark.parametrize(
+    ("has_eab", "cause"),
+    [
+        (True, "makes no account with tls_acme_eab_kid and tls_acme_eab_hmac_key as they are (a wrong kid)"),
+        (
+            False,
+            "gave none (Unable to register an account with ACME server. Error returned by the ACME server: a wrong ",
+        ),
+    ],
+)
+def test_an_account_that_is_refused_is_told(world: World, has_eab: bool, cause: str) -> None:
+    error = world.acme.refusal(world.order(has_eab=has_eab), NO_ACCOUNT, "")
+
+    assert str(error).startswith(f"acme.example {cause}")
 
 
 @pytest.mark.parametrize("names", [["rig.example.org", "203.0.113.7"], ["rig.example.org"]])

@@ -187,6 +187,28 @@ def test_the_timer_comes_and_goes_with_the_mode(host: Host, tmp_path: Path, monk
     assert not Path(file["path"]).exists()
 
 
+def test_the_accounts_key_is_in_one_file_and_on_its_way_in_none(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, text = host.directory.parent / "account.ini", "eab-hmac-key = pOlm_-Q"
+    file = {"path": str(path), "content": text, "mode": "0600", "owner": ME, "group": MY_GROUP, "sensitive": True}
+    piped = plugin(monkeypatch, "plugin_utils.piped_modules")
+    ways: list[str] = []
+
+    def run_piped(_action: Any, name: str, variables: Any, arguments: dict[str, Any]) -> Any:
+        ways.append(arguments["phase"])
+        return host._execute(name, arguments, variables)
+
+    monkeypatch.setattr(piped, "run_piped", run_piped)
+    foreseen = host.run(check=True, files=[file], **ACME)
+    host.run(files=[file], **ACME)
+
+    assert text not in str(foreseen) and str(path) in foreseen["changed_paths"]
+    assert (path.read_text(), path.stat().st_mode & 0o777) == (text, 0o600)
+    assert ways == ["plan", "plan", "key", "install"]
+    host.run(**ACME)
+    assert not path.exists()
+    assert len(ways) == 4, "nothing is secret then"
+
+
 @pytest.mark.parametrize(("hook", "minutes"), [("", 15), ("/opt/dns", 20)])
 def test_a_hook_runs_at_renewal_as_it_does_in_a_run(hook: str, minutes: int, monkeypatch: pytest.MonkeyPatch) -> None:
     unit = collections_path() / "ansible_collections/dlhost/host/roles/tls/templates/dlhost-tls-renew.service.j2"

@@ -23,6 +23,7 @@ PROVIDED = {"mode": "provided", "certificate": certificate_pem(KEYS["p256"]), "c
 MINE = {"ca_certificate": certificate_pem(KEYS["p256"], ca=True), "ca_key": key_pem(KEYS["p256"])}
 
 ACME = {"mode": "acme", "names": ["rig.example.org", "localhost", "127.0.0.1"]}
+EAB = {**ACME, "acme_eab_kid": "b3c0/ada", "acme_eab_hmac_key": "pOlm_-Q="}
 LETS_ENCRYPT = {**ACME, "acme_directory": "https://acme-v02.api.letsencrypt.org/directory"}
 
 NOT_A_NAME = "is neither a host name (letters, digits, hyphens, dots) nor an IP address."
@@ -133,6 +134,10 @@ REFUSED: list[Any] = [
     pytest.param({**ACME, "acme_staging": True}, "tls_acme_staging is Let's Encrypt's", id="staging of another"),
     pytest.param({**ACME, "acme_ca": "x"}, "tls_acme_ca is not a certificate in PEM form", id="directory's authority"),
     pytest.param({**ACME, "acme_profile": "a b"}, "such names are of letters", id="profile"),
+    pytest.param({**ACME, "acme_eab_kid": "ada"}, "tls_acme_eab_hmac_key is empty; a directory", id="account's key"),
+    pytest.param({**ACME, "acme_eab_hmac_key": "YQ"}, "tls_acme_eab_kid is empty; a directory", id="account's name"),
+    pytest.param({**EAB, "acme_eab_kid": "a\nb"}, "directories give a word there", id="account's name of two lines"),
+    pytest.param({**EAB, "acme_eab_hmac_key": "a b"}, "tls_acme_eab_hmac_key is no key; ", id="account's key of two"),
     pytest.param({**ACME, "acme_dns_hook": "hook --add"}, "the absolute path of a program", id="hook"),
     pytest.param({**ACME, "names": ["*.example.org"]}, "tls_acme_dns_hook does that", id="wildcard"),
     pytest.param(
@@ -160,6 +165,7 @@ ACCEPTED: list[Any] = [
         id="provided rsa_2048",
     ),
     pytest.param(ACME, id="acme"),
+    pytest.param(EAB, id="acme for customers"),
     pytest.param({**ACME, "names": ["*.example.org"], "acme_dns_hook": "/opt/dns-hook"}, id="acme wildcard"),
     pytest.param({**ACME, "names": ["rig", "192.168.1.20"]}, id="private directory"),
     pytest.param({**LETS_ENCRYPT, "acme_staging": True, "names": ["rig.example.org", "8.8.8.8"]}, id="staging"),

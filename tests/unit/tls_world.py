@@ -43,6 +43,8 @@ SETTINGS: dict[str, Any] = {
     "acme_ca": "",
     "acme_profile": "",
     "acme_dns_hook": "",
+    "acme_eab_kid": "",
+    "acme_eab_hmac_key": "",
 }
 KEYS: dict[str, Any] = {
     "p256": ec.generate_private_key(ec.SECP256R1()),
