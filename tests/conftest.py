@@ -12,7 +12,7 @@ import pytest
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # The modules whose tests share one provisioned workspace, and those whose tests share nothing that is dear.
-WORKSPACE = ("test_environments", "test_jupyter_in_the_browser", "test_workspace")
+WORKSPACE = ("test_environments", "test_front_in_the_browser", "test_jupyter_in_the_browser", "test_workspace")
 APART = ("test_lockout_guard", "test_trouble")
 
 

@@ -27,8 +27,11 @@ QUIET = (
 
 
 @contextlib.contextmanager
-def browser(playwright: Playwright, home: Path, authority: Path | None) -> Iterator[BrowserContext]:
-    """A browser with a profile of its own in `home`, that trusts the authority's certificate where one is given."""
+def browser(playwright: Playwright, home: Path, authority: Path | None, *, names: str = "") -> Iterator[BrowserContext]:
+    """A browser with a profile of its own in `home`, that trusts the authority's certificate where one is given.
+
+    `names` says where names lead, in Chromium's words.
+    """
     database = home / ".pki" / "nssdb"
     database.mkdir(parents=True)
     _certutil(database, "-N", "--empty-password")
@@ -37,7 +40,7 @@ def browser(playwright: Playwright, home: Path, authority: Path | None) -> Itera
     context = playwright.chromium.launch_persistent_context(
         home / "profile",
         executable_path=shutil.which("chromium") or shutil.which("google-chrome"),
-        args=list(QUIET),
+        args=[*QUIET, f"--host-resolver-rules={names}"],
         timeout=TIMEOUT_MS,
         env={**os.environ, "HOME": str(home)},
         viewport={"width": 1280, "height": 800},

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
+from playwright.sync_api import Playwright, sync_playwright
 
 from dlhost.adapters import container as engine
 
@@ -444,3 +445,18 @@ def workspace(program: Path, session_host: Callable[..., Host], tmp_path_factory
     workspace.set()
     workspace.require(0, "provision", "--yes")
     return workspace
+
+
+@pytest.fixture
+def chosen(workspace: Workspace) -> Iterator[Workspace]:
+    """A workspace whose owner chooses something that the other tests do not."""
+    yield workspace
+    workspace.set()
+    workspace.require(0, "provision")
+
+
+@pytest.fixture(scope="module")
+def playwright() -> Iterator[Playwright]:
+    """What starts browsers. Not for longer than a module's tests, since as long as it runs nothing else loops."""
+    with sync_playwright() as started:
+        yield started

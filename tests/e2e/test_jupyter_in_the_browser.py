@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Error, Playwright, expect, sync_playwright
+from playwright.sync_api import Error, Playwright, expect
 
 from tests.e2e.browser import Lab, browser, picture
 from tests.e2e.conftest import OTHER, USER, Workspace
@@ -20,12 +20,6 @@ from tests.e2e.conftest import OTHER, USER, Workspace
 pytestmark = pytest.mark.e2e
 
 UPLOAD_MIB = 200
-
-
-@pytest.fixture(scope="module")
-def playwright() -> Iterator[Playwright]:
-    with sync_playwright() as started:
-        yield started
 
 
 @pytest.fixture

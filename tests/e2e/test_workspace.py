@@ -5,7 +5,6 @@ from __future__ import annotations
 import signal
 import ssl
 import urllib.request
-from collections.abc import Iterator
 
 import pytest
 
@@ -60,14 +59,6 @@ def test_every_damage_is_found_by_one_look_and_repaired_by_one_run(workspace: Wo
     workspace.require(0, "provision")
     workspace.require(0, "drift")
     workspace.require(0, "verify")
-
-
-@pytest.fixture
-def chosen(workspace: Workspace) -> Iterator[Workspace]:
-    """A workspace whose owner chooses something that the other tests do not."""
-    yield workspace
-    workspace.set()
-    workspace.require(0, "provision")
 
 
 @pytest.mark.long
