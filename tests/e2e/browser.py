@@ -9,7 +9,7 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-from playwright.sync_api import BrowserContext, Page, Playwright, expect
+from playwright.sync_api import BrowserContext, HttpCredentials, Page, Playwright, expect
 
 # Where CI and a developer look at what the browser saw.
 SCREENSHOTS = Path(__file__).parents[2] / ".cache" / "screenshots"
@@ -27,10 +27,12 @@ QUIET = (
 
 
 @contextlib.contextmanager
-def browser(playwright: Playwright, home: Path, authority: Path | None, *, names: str = "") -> Iterator[BrowserContext]:
+def browser(
+    playwright: Playwright, home: Path, authority: Path | None, *, names: str = "", login: HttpCredentials | None = None
+) -> Iterator[BrowserContext]:
     """A browser with a profile of its own in `home`, that trusts the authority's certificate where one is given.
 
-    `names` says where names lead, in Chromium's words.
+    `names` says where names lead, in Chromium's words; `login` is what it answers to a site that asks by itself.
     """
     database = home / ".pki" / "nssdb"
     database.mkdir(parents=True)
@@ -41,6 +43,7 @@ def browser(playwright: Playwright, home: Path, authority: Path | None, *, names
         home / "profile",
         executable_path=shutil.which("chromium") or shutil.which("google-chrome"),
         args=[*QUIET, f"--host-resolver-rules={names}"],
+        http_credentials=login,
         timeout=TIMEOUT_MS,
         env={**os.environ, "HOME": str(home)},
         viewport={"width": 1280, "height": 800},

@@ -1,18 +1,33 @@
-"""What the front tells a browser beyond the page: never to come without HTTPS again."""
+"""What the front tells a browser beyond the page: names of their own, passwords of its own, and never without HTTPS."""
 
 from __future__ import annotations
 
+import contextlib
+import signal
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, Playwright, Response
+from playwright.sync_api import Error, HttpCredentials, Page, Playwright, Response, expect
 
-from tests.e2e.browser import browser
-from tests.e2e.conftest import Workspace
+from tests.e2e.browser import browser, picture
+from tests.e2e.conftest import USER, Workspace
 
 pytestmark = [pytest.mark.e2e, pytest.mark.long]
 
 FRONT = "front.example.org"
+BOARD = "board.example.org"
+BOARD_PATH = f"/tensorboard/{USER}/"
+# A run as a training script writes it.
+TRAINING = f"""
+from tensorboard.compat.proto import event_pb2, summary_pb2
+from tensorboard.summary.writer.event_file_writer import EventFileWriter
+
+writer = EventFileWriter("/home/{USER}/notebooks/logs/first-try")
+for step in range(3):
+    loss = summary_pb2.Summary.Value(tag="loss", simple_value=1 / (step + 1))
+    writer.add_event(event_pb2.Event(step=step, summary=summary_pb2.Summary(value=[loss])))
+writer.close()
+"""
 
 
 def arrival(page: Page) -> Response:
@@ -59,3 +74,66 @@ def test_a_browser_never_comes_without_https_again_once_every_browser_trusts_it(
         # It is the name's own affair, not that of others in the certificate.
         assert page.goto(f"http://{chosen.host.address}/") is not None
         assert plainly_asked(chosen) == before + 1
+
+
+def test_a_tensorboard_has_a_name_and_passwords_of_its_own_or_a_tunnel(
+    chosen: Workspace, playwright: Playwright, tmp_path: Path
+) -> None:
+    site = {
+        "path": BOARD_PATH,
+        "upstream": "http://127.0.0.1:6006",
+        "server_names": [BOARD],
+        "basic_auth": [{"name": "grace", "password": "{{ board_password }}"}],
+    }
+    chosen.require(0, "secrets", "set", "board_password", "--generate")
+    password = chosen.require(0, "secrets", "show", "board_password").strip()
+    chosen.set(jupyter_tensorboard=True, nginx_proxy_sites=[site], tls_names=[chosen.host.address, BOARD])
+    chosen.require(0, "provision")
+    checks = chosen.checks("verify", "--roles", "jupyter,nginx_proxy", code=0)
+    assert {checks[f"nginx_proxy.{name}"] for name in ("paths", "passwords", "names")} == {"pass"}
+    chosen.host.execute(f"runuser -u {USER} -- /opt/dlhost/tensorboard/bin/python -c '{TRAINING}'")
+
+    names, url = f"MAP {BOARD} {chosen.host.address}", f"https://{BOARD}{BOARD_PATH}"
+    with (
+        browser(playwright, tmp_path / "nobody", chosen.authority, names=names) as context,
+        pytest.raises(Error, match="ERR_INVALID_AUTH_CREDENTIALS"),
+    ):
+        context.new_page().goto(url)
+    guess: HttpCredentials = {"username": "grace", "password": "a guess"}
+    with browser(playwright, tmp_path / "guess", chosen.authority, names=names, login=guess) as context:
+        answer = context.new_page().goto(url)
+        assert answer is not None and answer.status == 401
+    grace: HttpCredentials = {"username": "grace", "password": password}
+    with browser(playwright, tmp_path / "grace", chosen.authority, names=names, login=grace) as context:
+        page = context.new_page()
+        page.goto(url)
+        expect_run(page)
+        picture(page, "tensorboard-at-the-front")
+
+    tunnel = chosen.dlhost.start("tunnel", "tensorboard", "-i", chosen.inventory, "--user", USER)
+    assert tunnel.stdout is not None
+    try:
+        with browser(playwright, tmp_path / "tunnel", None) as context:
+            page = context.new_page()
+            page.goto(tunnel.stdout.readline().strip())
+            expect_run(page)
+            picture(page, "tensorboard-through-a-tunnel")
+    finally:
+        tunnel.send_signal(signal.SIGINT)
+        tunnel.communicate()
+
+    for path in chosen.dlhost.runs.rglob("*"):
+        assert not path.is_file() or password.encode() not in path.read_bytes(), path
+
+
+def expect_run(page: Page) -> None:
+    """Until TensorBoard shows the run and its last value; it looks for new ones now and then, its page does not."""
+    run = page.get_by_text("first-try").first
+    for _ in range(20):
+        with contextlib.suppress(Error):
+            run.wait_for(timeout=5_000)
+            break
+        page.reload()
+    expect(run).to_be_visible()
+    expect(page.get_by_text("loss").first).to_be_visible()
+    expect(page.get_by_text("0.3333").first).to_be_visible()
