@@ -9,8 +9,9 @@ module: apt_source
 short_description: Keep a package source, its key and its preferences as declared
 description:
   - Fetches the key where it is not there yet, and takes none but that of the fingerprint. Then apt tries the sources
-    aside, in directories of its own; a repository that does not answer or is not signed with the key is refused, and
-    nothing has changed. Then all files are put in place at once and the lists of these sources are fetched.
+    aside, in directories of its own; a repository that does not answer, is not signed with the key or lacks a package
+    is refused, and nothing has changed. Then all files are put in place at once and the lists of these sources are
+    fetched.
   - Files and record are those of M(dlhost.host.owned_files). No GnuPG is needed on the host.
 author: dlhost maintainers (@dlhost)
 extends_documentation_fragment: dlhost.host.owned_files
@@ -41,6 +42,11 @@ options:
     description: Files of others that stand for the same repository, and are removed.
     type: list
     elements: path
+    default: []
+  has:
+    description: Packages that the sources must have, as NAME or as NAME=VERSION with a shell pattern.
+    type: list
+    elements: str
     default: []
   retired:
     description: Fingerprints of keys that apt is to trust no more, for any source.
@@ -115,6 +121,7 @@ from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.dlhost.host.plugins.module_utils import debian_packages, openpgp_keyring, owned_files
+from ansible_collections.dlhost.host.plugins.module_utils.debian_transaction import Wish, listed
 
 APT_HELPER = "/usr/lib/apt/apt-helper"
 # Every key in these counts for every source that names no key of its own.
@@ -138,7 +145,7 @@ class _UnreachedError(RefusedError):
 
 
 def main() -> None:
-    listed = {"type": "list", "elements": "str", "default": []}
+    texts = {"type": "list", "elements": "str", "default": []}
     module = AnsibleModule(
         argument_spec={
             "role": {"type": "str", "required": True},
@@ -150,14 +157,15 @@ def main() -> None:
                 "options": {
                     "path": {"type": "path"},
                     "text": {"type": "str", "default": "", "no_log": False},
-                    "urls": listed,
-                    "fingerprints": listed,
+                    "urls": texts,
+                    "fingerprints": texts,
                 },
             },
             "supersedes": {"type": "list", "elements": "path", "default": []},
-            "retired": listed,
+            "has": texts,
+            "retired": texts,
             "prove": {"type": "bool", "default": False},
-            "priorities_of": listed,
+            "priorities_of": texts,
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
         },
         supports_check_mode=True,
@@ -187,7 +195,7 @@ def converge(request: dict, check: bool) -> dict[str, object]:
     changed_paths = [*plan.paths, *map(str, superseded), *map(str, retiring)]
     sources = [file for file in files if file.path.suffix == ".sources"]
     if sources and not trouble and (plan.paths or request["prove"]):
-        trouble = _trouble(sources, key)
+        trouble = _trouble(sources, key, request["has"])
     if trouble and not request["prove"] and not (check and UNREACHABLE.search(trouble)):
         raise RefusedError(trouble)
     if changed_paths and not check:
@@ -222,7 +230,7 @@ def _key(asked: dict, *, check: bool) -> tuple[owned_files.OwnedFile | None, str
     text = asked["text"] or in_place
     if not asked["text"] and not _is_one_of(in_place, wanted):
         try:
-            text = _fetched(asked["urls"])
+            text = _alone(_fetched(asked["urls"]), wanted)
         except _UnreachedError as error:
             if check:
                 return None, str(error)
@@ -238,6 +246,15 @@ def _key(asked: dict, *, check: bool) -> tuple[owned_files.OwnedFile | None, str
 def _is_one_of(text: str, wanted: set[str]) -> bool:
     """Whether it is one key, and a wanted one: apt would trust every key in the file."""
     return _fingerprints(text) in wanted
+
+
+def _alone(text: str, wanted: set[str]) -> str:
+    """A wanted key without the others of its owner's that are in the same file; else the text as it is."""
+    try:
+        found = [key.packets for key in openpgp_keyring.keys(text.encode()) if key.fingerprint in wanted]
+    except openpgp_keyring.KeyringError:
+        return text
+    return text if _is_one_of(text, wanted) or not found else openpgp_keyring.armoured(found[0])
 
 
 def _fingerprints(text: str) -> str:
@@ -261,7 +278,7 @@ def _fetched(urls: list[str]) -> str:
     raise _UnreachedError(f"There is no key at {' or '.join(urls)}; check the address, or give the key itself.")
 
 
-def _trouble(sources: list[owned_files.OwnedFile], key: owned_files.OwnedFile | None) -> str:
+def _trouble(sources: list[owned_files.OwnedFile], key: owned_files.OwnedFile | None, has: list[str]) -> str:
     """Why apt does not get on with sources, which it tries with directories of its own; empty where it does."""
     with tempfile.TemporaryDirectory(prefix="dlhost-sources-") as name:
         directory = Path(name)
@@ -276,18 +293,15 @@ def _trouble(sources: list[owned_files.OwnedFile], key: owned_files.OwnedFile | 
         # apt checks signatures as a user of its own.
         for path in (directory, *directory.rglob("*")):
             path.chmod(0o755 if path.is_dir() else 0o644)
-        done = debian_packages.run(
-            "apt-get",
-            "update",
-            "--quiet",
-            "--error-on=any",
+        aside = (
             "--option=Dir::Etc::SourceList=/dev/null",
             f"--option=Dir::Etc::SourceParts={directory / 'sources'}",
             f"--option=Dir::State::Lists={directory / 'lists'}",
             *debian_packages.IN_MEMORY,
         )
-    if done.returncode == 0:
-        return ""
+        done = debian_packages.run("apt-get", "update", "--quiet", "--error-on=any", *aside)
+        if done.returncode == 0:
+            return next(filter(None, (_lack(Wish.from_text(text), sources, aside) for text in has)), "")
     found = ADDRESS.search(_errors(done.stderr)[0])
     address = found[0] if found else "The server"
     if UNSIGNED.search(done.stderr):
@@ -300,6 +314,17 @@ def _trouble(sources: list[owned_files.OwnedFile], key: owned_files.OwnedFile | 
     return _does_not_answer(address, done.stderr)
 
 
+def _lack(wish: Wish, sources: list[owned_files.OwnedFile], aside: tuple[str, ...]) -> str:
+    """That the sources, which apt has read aside, do not have a package; empty where they do."""
+    rows = debian_packages.run("apt-cache", "madison", wish.name, *aside).stdout.splitlines()
+    there = list(dict.fromkeys(row.split("|")[1].strip() for row in rows))
+    if any(map(wish.is_met_by, there)):
+        return ""
+    where = " and ".join(address for file in sources for address in ADDRESS.findall(file.content.decode()))
+    of_it = f"it has {listed(there)}" if there else "it has none of that name for this host"
+    return f"The repository {where} has no {wish}: {of_it}; it is not used."
+
+
 def _errors(said: str) -> list[str]:
     """What apt says, its errors first."""
     lines = said.splitlines()
@@ -310,7 +335,8 @@ def _does_not_answer(address: str, said: str) -> str:
     why = " ".join(_errors(said)[0].replace(address, "").split())
     why = re.sub(r"^(?:Failed to fetch +)?(?:In)?Release +", "", why).rstrip(" .:")
     if "does not have a Release file" in why:
-        why = "there is no repository"
+        suite = re.search(r"' ?(\S+) Release'", why)
+        why = f"there is no repository for {suite[1]}" if suite else "there is no repository"
     return f"{address} cannot be had: {why}; check the address, and the host's network and proxy."
 
 

@@ -43,6 +43,7 @@ class Source:
                 **(key or {}),
             },
             "supersedes": [],
+            "has": [],
             "retired": [],
             "prove": False,
             "priorities_of": [],
@@ -118,6 +119,32 @@ def test_a_key_with_another_fingerprint_is_refused(source: Source, text: bool) -
 def test_a_second_key_in_the_file_is_refused(source: Source) -> None:
     both = double_key().public() + double_key("Somebody else").public()
     assert " and " in source.refusal(key={"text": both})
+
+
+def test_of_a_file_with_several_keys_the_wanted_one_is_taken(source: Source) -> None:
+    (source.repository / "key.pub").write_text(double_key("Somebody else").public() + double_key().public())
+
+    source.run()
+
+    keys = source.module.openpgp_keyring.keys(source.key.read_bytes())
+    assert [key.fingerprint for key in keys] == [double_key().fingerprint]
+    assert not source.run()["changed"]
+
+
+@pytest.mark.parametrize("wish", ["nvidia-open", "nvidia-open=580.*"])
+def test_a_package_that_it_must_have_is_there(source: Source, wish: str) -> None:
+    assert source.run(has=[wish])["changed"]
+
+
+@pytest.mark.parametrize(
+    ("wish", "words"),
+    [("nvidia-open=999.*", "it has 610"), ("nvidia-closed", "it has none of that name for this host; it is not used.")],
+)
+def test_a_repository_that_lacks_a_package_is_refused(source: Source, wish: str, words: str) -> None:
+    assert source.refusal(has=["nvidia-open", wish]).startswith(
+        f"The repository file:{source.repository} has no {wish}: {words}"
+    )
+    assert "has no" in source.run(has=[wish], check=True, prove=True)["trouble"]
 
 
 def test_what_is_no_key_is_refused(source: Source) -> None:
