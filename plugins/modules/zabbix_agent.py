@@ -13,6 +13,8 @@ description:
     is newer than it. If it does not start, everything is put back as it was.
   - Refuses, before anything changes, a host with the classic agent, or whose agent reports to another server already, a
     version of Zabbix that is not served, and a server whose name the host cannot resolve.
+  - Where packages are to come from Zabbix's own repository, it says what M(dlhost.host.apt_source) has to do for that,
+    and is asked again afterwards.
 author: dlhost maintainers (@dlhost)
 extends_documentation_fragment: dlhost.host.owned_files
 options:
@@ -40,6 +42,23 @@ options:
     type: list
     elements: str
     default: []
+  source:
+    description: Zabbix's own repository, which has newer releases than the distribution and the plugin.
+    type: dict
+    default: {}
+    suboptions:
+      release:
+        description: The release that is taken from there, such as V(7.4); empty where the distribution's is taken.
+        type: str
+        default: ""
+      url:
+        description: A mirror of its directory for this release and distribution.
+        type: str
+        default: ""
+      key:
+        description: The key that signs it, armoured; else Zabbix' own is fetched.
+        type: str
+        default: ""
   state:
     description:
       - With V(absent), every file of the role is removed. An agent that the role brought is stopped; one that was there
@@ -75,12 +94,26 @@ changed_paths:
   elements: str
   returned: always
 packages:
-  description: Packages that the role wants here.
+  description: Packages that the role wants here, as NAME or NAME=VERSION.
   type: list
   elements: str
   returned: always
 missing_packages:
-  description: Those of them that are not installed.
+  description: Those of them that are not installed like that.
+  type: list
+  elements: str
+  returned: always
+superfluous_packages:
+  description: Those that the role brought, wants no longer, and that would keep the agent from starting.
+  type: list
+  elements: str
+  returned: always
+source:
+  description: Arguments for M(dlhost.host.apt_source) under C(role=zabbix_agent_source).
+  type: dict
+  returned: always
+source_paths:
+  description: Its files that differ, or that are to go.
   type: list
   elements: str
   returned: always
@@ -116,7 +149,7 @@ import tempfile
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.dlhost.host.plugins.module_utils import owned_files
+from ansible_collections.dlhost.host.plugins.module_utils import owned_files, zabbix_source
 from ansible_collections.dlhost.host.plugins.module_utils.commands import run
 from ansible_collections.dlhost.host.plugins.module_utils.service_host import (
     AGAIN,
@@ -154,6 +187,9 @@ PCI = Path("/sys/bus/pci/devices")
 CONTROL_DEVICE = Path("/dev/nvidiactl")
 SHOWN_CHARACTERS = 300
 
+TEXT = {"type": "str", "default": ""}
+SOURCE_ARGUMENT = {"release": TEXT, "url": TEXT, "key": {**TEXT, "no_log": False}}
+
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
@@ -164,16 +200,19 @@ class Plan:
     problems: list[str]
     packages: list[str]
     missing: list[str]
+    superfluous: list[str]
+    source: zabbix_source.Source
     gpu_mode: str
     version: str
 
     @property
     def due(self) -> bool:
-        return bool(self.owned.paths or self.problems or self.missing)
+        return bool(self.owned.paths or self.problems or self.missing or self.superfluous or self.source.paths)
 
     def result(self) -> dict[str, object]:
         """The module's result."""
         lines = [f"package {name}: not installed" for name in self.missing]
+        lines += [f"package {name}: installed, and not wanted" for name in self.superfluous]
         lines += [f"{UNIT} {problem}" for problem in self.problems]
         return {
             "changed": self.due,
@@ -181,6 +220,9 @@ class Plan:
             "changed_paths": self.owned.paths,
             "packages": self.packages,
             "missing_packages": self.missing,
+            "superfluous_packages": self.superfluous,
+            "source": self.source.arguments(has=self.packages),
+            "source_paths": list(self.source.paths),
             "unit_problems": self.problems,
             "gpu_mode": self.gpu_mode,
             "version": self.version,
@@ -189,16 +231,16 @@ class Plan:
 
 
 def main() -> None:
-    text = {"type": "str", "default": ""}
     module = AnsibleModule(
         argument_spec={
             "role": {"type": "str", "required": True},
             "files": owned_files.FILES_ARGUMENT,
-            "host": text,
-            "server": text,
+            "host": TEXT,
+            "server": TEXT,
             "port": {"type": "int", "default": 10050},
             "gpu_mode": {"type": "str", "choices": ["auto", "plugin", "collector", "none"], "default": "auto"},
             "packages": {"type": "list", "elements": "str", "default": []},
+            "source": {"type": "dict", "default": {}, "no_log": False, "options": SOURCE_ARGUMENT},
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
         },
         supports_check_mode=True,
@@ -208,7 +250,7 @@ def main() -> None:
         if os.geteuid() != 0:
             raise RefusedError(f"The agent's files are root's. Set ansible_become to true {AGAIN}")
         result = converge(request, module.check_mode)
-    except (RefusedError, owned_files.OwnedFilesError) as error:
+    except (RefusedError, owned_files.OwnedFilesError, zabbix_source.SourceError) as error:
         module.fail_json(msg=str(error))
     except OSError as error:
         module.fail_json(msg=f"{error.filename}: {error.strerror}.")
@@ -230,6 +272,8 @@ def converge(request: dict, check: bool) -> dict[str, object]:
     result = plan.result()
     if not absent and not PROGRAM.exists():
         result["dlhost_undetermined"] = "whether the agent takes its configuration, because it is not installed yet"
+    elif check and plan.source.release and plan.source.paths:
+        result["dlhost_undetermined"] = "who reads the GPUs, because Zabbix' repository is not set up yet"
     return result
 
 
@@ -238,6 +282,7 @@ def make_plan(request: dict) -> Plan:
 
     Raises:
         RefusedError: The host cannot have it.
+        SourceError: It cannot have packages of Zabbix' own.
         OwnedFilesError: The record of what the role owns is damaged.
     """
     absent = request["state"] == "absent"
@@ -245,16 +290,33 @@ def make_plan(request: dict) -> Plan:
     version = versions.get(AGENT, "")
     if not absent:
         refuse(request, versions)
-    mode = "none" if absent else gpu_mode_of(request["gpu_mode"], version)
+    source = zabbix_source.plan(**request["source"]) if not absent else zabbix_source.plan()
+    release = numbers(source.release)
+    brought = owned_files.read_manifest().get(request["role"], owned_files.NOTHING)["installed"]
+    older = way_back(version) if AGENT in brought and not absent and not release else ""
+    mode = "none"
+    if not absent:
+        coming = release or numbers(upstream(older) or version or candidate(AGENT))
+        mode = gpu_mode_of(request["gpu_mode"], coming, source)
     packages = [] if absent else [*request["packages"], *([PLUGIN] if mode == "plugin" else [])]
+    missing = owned_files.missing_packages(packages)
+    wishes = {name: source.wish(name) for name in packages}
+    if release:
+        missing = [name for name in packages if name in missing or numbers(versions.get(name, "")) != release]
+    elif older:
+        wishes[AGENT] = f"{AGENT}={older}"
+        missing.append(AGENT)
     files = [] if absent else [with_groups(owned_files.OwnedFile.from_argument(file)) for file in request["files"]]
     unit = find_units([UNIT])[UNIT]
     return Plan(
         owned=owned_files.plan(request["role"], files, packages, absent),
         unit=unit,
         problems=[] if absent else problems_of(unit, [file.path for file in files], request["port"]),
-        packages=packages,
-        missing=[] if absent else owned_files.missing_packages(packages),
+        packages=list(wishes.values()),
+        missing=[wishes[name] for name in missing],
+        # Without a driver, it would keep the agent from starting. Before the sources are as they should, that is open.
+        superfluous=[PLUGIN] if mode != "plugin" and not absent and not source.paths and PLUGIN in brought else [],
+        source=source,
         gpu_mode=mode,
         version=version,
     )
@@ -312,6 +374,9 @@ def problems_of(unit: Unit, files: list[Path], port: int) -> list[str]:
     # The agent reads them once; its programs are read every time.
     if any(is_newer(path, unit.started) for path in files if path.parent != Path("/usr/lib/dlhost")):
         found.append("started before its files were as they are")
+    # Plugins are registered when it starts.
+    if is_newer(DROP_INS / "plugins.d", unit.started):
+        found.append("started before its plugins were as they are")
     listeners = [listener for listener in find_listeners() if is_of(listener, unit)]
     if not in_the_way(listeners, LOOPBACK, port):
         found.append(f"does not listen on {LOOPBACK} port {port}")
@@ -326,20 +391,25 @@ def listening_outside(unit: Unit) -> str:
     return ", ".join(f"{each.address} port {each.port}" for each in listeners)
 
 
-def gpu_mode_of(wanted: str, version: str) -> str:
-    """Who reads the GPUs.
+def gpu_mode_of(wanted: str, release: tuple[int, ...], source: zabbix_source.Source) -> str:
+    """Who reads the GPUs, with an agent of this release.
 
     Raises:
         RefusedError: The plugin is asked for, and cannot be had.
     """
-    plugin = wanted in ("auto", "plugin") and numbers(version or candidate(AGENT)) >= PLUGIN_SINCE
-    # The plugin of another version is refused by the agent, which then does not start.
-    if plugin and numbers(candidate(PLUGIN))[:2] == numbers(version or candidate(AGENT))[:2] and smi_answers():
+    if source.paths:
+        # A repository that is not set up yet has to have what is wanted of it; with one that goes, its packages go.
+        there = bool(source.release) and wanted == "plugin"
+    else:
+        # The plugin of another version is refused by the agent, which then does not start.
+        there = release >= PLUGIN_SINCE and numbers(candidate(PLUGIN)) == release
+    if wanted in ("auto", "plugin") and there and smi_answers():
         return "plugin"
     if wanted == "plugin":
+        lacking = f"{SMI} does not answer" if there else f"apt has no {PLUGIN} of the agent's version {dotted(release)}"
         raise RefusedError(
-            f"zabbix_agent_gpu_mode is plugin, which takes package {PLUGIN} in the version of the agent, at least "
-            f"{dotted(PLUGIN_SINCE)}, and a driver that answers; this host lacks one of them. Set it to auto {AGAIN}"
+            f"zabbix_agent_gpu_mode is plugin, which takes a driver that works and an agent of {dotted(PLUGIN_SINCE)} "
+            f"or later with its package, as zabbix_agent_release has it; here, {lacking}. Set it to auto {AGAIN}"
         )
     if wanted == "auto":
         return "collector" if Path(SMI).exists() or has_gpu() else "none"
@@ -347,9 +417,9 @@ def gpu_mode_of(wanted: str, version: str) -> str:
 
 
 def installed_versions() -> dict[str, str]:
-    """Those of the agents that are installed, and their versions without Debian's additions."""
-    query = ("dpkg-query", "--show", "--showformat=${Package} ${db:Status-Status} ${Version}\\n", AGENT, CLASSIC)
-    rows = [line.split() for line in run(*query).stdout.splitlines()]
+    """Those of the agents and the plugin that are installed, and their versions without Debian's additions."""
+    form = "--showformat=${Package} ${db:Status-Status} ${Version}\\n"
+    rows = [line.split() for line in run("dpkg-query", "--show", form, AGENT, CLASSIC, PLUGIN).stdout.splitlines()]
     return {row[0]: upstream(row[2]) for row in rows if row[1:2] == ["installed"]}
 
 
@@ -357,6 +427,14 @@ def candidate(package: str) -> str:
     """The version that apt would install; empty where its lists have none."""
     found = re.search(r"Candidate: (\d\S*)", run("apt-cache", "policy", package).stdout)
     return upstream(found[1]) if found else ""
+
+
+def way_back(version: str) -> str:
+    """The version that the sources have, all of them older than the installed release; empty where it is had still."""
+    if numbers(version) < PLUGIN_SINCE:
+        return ""  # No release of the repository that dlhost takes.
+    rows = [row.split("|")[1].strip() for row in run("apt-cache", "madison", AGENT).stdout.splitlines()]
+    return rows[0] if rows and all(numbers(upstream(row)) < numbers(version) for row in rows) else ""
 
 
 def upstream(version: str) -> str:
@@ -430,6 +508,8 @@ def try_out(request: dict, drop_ins: list[owned_files.OwnedFile]) -> None:
         main_file = re.sub(rf"(?m)^(Include\s*=\s*){re.escape(str(DROP_INS))}/\*", rf"\1{directory}/d/*", main_file)
         # What is relative begins where the file is.
         main_file = re.sub(r"(?m)^(Include\s*=\s*)\./", rf"\1{MAIN.parent}/", main_file)
+        # It takes this away when it ends, and the running agent's from under its plugins if it were the same.
+        main_file += f"\nPluginSocket={directory}/plugin.sock\n"
         (directory / MAIN.name).write_text(main_file)
         done = run(str(PROGRAM), "-c", str(directory / MAIN.name), "-t", "agent.hostname", timeout_s=60)
         complaint = " ".join((done.stderr or done.stdout).partition("\n\n")[0].split())

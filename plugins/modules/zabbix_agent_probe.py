@@ -88,6 +88,14 @@ time:
   description: When it was asked, in seconds since the epoch by the host's clock, which is the one of its values too.
   type: int
   returned: always
+driver:
+  description: The version of the driver that it reports; empty where it reports none.
+  type: str
+  returned: always
+plugin_driver:
+  description: What Zabbix' plugin says that it is.
+  type: str
+  returned: always
 gpu_skip:
   description: Why nothing could be compared; empty where something was.
   type: str
@@ -123,6 +131,7 @@ from ansible_collections.dlhost.host.plugins.module_utils.zabbix_wire import Wir
 LOOPBACK = "127.0.0.1"
 # The collector gives nvidia-smi 20 seconds.
 AGENT_TIMEOUT_S = 30
+PLUGIN_DRIVER = "nvml.system.driver.version"
 SERVER_TIMEOUT_S = 10
 
 MIB = 1024 * 1024
@@ -184,9 +193,11 @@ def look(request: dict) -> dict[str, object]:
         "server_error": server_error(request, key),
     }
     if not said:
-        return {**seen, "command": "", "cards": [], "gpu_skip": "", "gpu_problems": [error], "host_values": {}}
+        unsaid = {"command": "", "driver": "", "plugin_driver": "", "cards": [], "gpu_skip": "", "host_values": {}}
+        return {**seen, **unsaid, "gpu_problems": [error]}
     return {
         **seen,
+        "plugin_driver": agent(PLUGIN_DRIVER).strip('"'),
         "command": agent("system.run[id]"),
         **compare(agent),
         "host_values": _document(agent("dlhost.host")),
@@ -215,7 +226,7 @@ def compare(agent) -> dict[str, object]:
         cards = reported.get("gpus", [])
         if before is None and not cards and reported.get("expected") == 0:
             why = f" ({reported['error']})" if reported["error"] else ""
-            return {"cards": [], "gpu_skip": f"the host has no NVIDIA GPU{why}", "gpu_problems": []}
+            return {"driver": "", "cards": [], "gpu_skip": f"the host has no NVIDIA GPU{why}", "gpu_problems": []}
         if trouble := reported.get("error", "the agent says nothing of the GPUs"):
             problems = [trouble]
             break
@@ -224,7 +235,7 @@ def compare(agent) -> dict[str, object]:
             problems.append(f"{reported['expected']} GPUs are on the PCI bus, and nvidia-smi has {len(cards)}")
         if not problems:
             break
-    return {"cards": cards, "gpu_skip": "", "gpu_problems": problems}
+    return {"driver": reported.get("driver") or "", "cards": cards, "gpu_skip": "", "gpu_problems": problems}
 
 
 def differences(cards: list[dict], *moments: dict[str, dict[str, float | None]]) -> list[str]:

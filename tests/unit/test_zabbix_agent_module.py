@@ -6,7 +6,9 @@ import dataclasses
 import importlib
 import json
 import os
+import re
 import socket
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,6 +16,7 @@ from typing import Any
 import pytest
 
 from dlhost.adapters.ansible_env import collections_path
+from tests.unit.apt_host import double_key
 from tests.unit.systemd_double import SystemdDouble, own_files
 
 PLUGINS = "ansible_collections.dlhost.host.plugins"
@@ -30,6 +33,7 @@ class Host(SystemdDouble):
         self.path = path
         self.installed = {"zabbix-agent2": "7.0.22"}
         self.apt: dict[str, str] = {}
+        self.madison = ""
         self.starts = True
         self.outside_address = ""
         self.conf = path / "zabbix/d/dlhost.conf"
@@ -56,6 +60,12 @@ class Host(SystemdDouble):
             "candidate": lambda package: self.apt.get(package, ""),
         }.items():
             monkeypatch.setattr(self.module, name, double)
+        self.source = self.module.zabbix_source
+        self.sources = path / "apt/sources.list.d"
+        self.sources.mkdir(parents=True)
+        monkeypatch.setattr(self.source, "APT", path / "apt")
+        monkeypatch.setattr(self.source, "OS_RELEASE", path / "os-release")
+        (path / "os-release").write_text('ID=debian\nVERSION_ID="13"\nVERSION_CODENAME=trixie\n')
         monkeypatch.setattr(self.outside, "must", self.must)
         run = self.module.run
 
@@ -63,6 +73,8 @@ class Host(SystemdDouble):
             if command[0] == "systemctl":
                 self.must(*command)
                 return SimpleNamespace(returncode=0)
+            if command[:2] == ("apt-cache", "madison"):
+                return SimpleNamespace(stdout=self.madison)
             return run(*command, **more)
 
         monkeypatch.setattr(self.module, "run", run_here)
@@ -103,6 +115,7 @@ class Host(SystemdDouble):
             "server": "127.0.0.1",
             "port": 10050,
             "gpu_mode": "auto",
+            "source": {"release": "", "url": "", "key": ""},
             "packages": ["zabbix-agent2"],
             "state": "present",
             "files": [
@@ -296,7 +309,8 @@ def test_who_reads_the_gpus(
         (host.path / "nvidia-smi").write_text(f"#!/bin/sh\n{smi}\n")
         (host.path / "nvidia-smi").chmod(0o755)
     if not mode:
-        assert "zabbix_agent_gpu_mode is plugin, which takes package" in host.refusal(gpu_mode=wanted)
+        lacking = "nvidia-smi does not answer" if plugin else "apt has no zabbix-agent2-plugin-nvidia-gpu of"
+        assert lacking in host.refusal(gpu_mode=wanted)
         return
 
     result = host.converge(check=True, gpu_mode=wanted)
@@ -315,6 +329,178 @@ def test_a_card_without_a_driver_has_the_collector(host: Host, kind: str, vendor
     (device / "vendor").write_text(f"{vendor}\n")
 
     assert host.converge(check=True)["gpu_mode"] == mode
+
+
+VENDOR = {"release": "7.4", "url": "", "key": ""}
+PLUGIN = "zabbix-agent2-plugin-nvidia-gpu"
+
+
+def set_up(host: Host, **more: str) -> None:
+    """Do what module apt_source would."""
+    asked = host.source.plan(**VENDOR | more)
+    key = host.source.owned_files.OwnedFile(Path(asked.key["path"]), f"{asked.key['text'].strip()}\n".encode())
+    owned = host.source.owned_files
+    owned.carry_out(owned.plan(host.source.OWNER, [*asked.files, *([key] if asked.key["text"] else [])], []))
+
+
+def test_a_release_of_zabbix_own_comes_from_its_repository(host: Host) -> None:
+    result = host.converge(check=True, source=VENDOR)
+
+    assert result["missing_packages"] == ["zabbix-agent2=1:7.4.*"]
+    assert result["source"]["has"] == ["zabbix-agent2=1:7.4.*"]
+    stanza, preferences = (file["content"] for file in result["source"]["files"])
+    assert "URIs: https://repo.zabbix.com/zabbix/7.4/stable/debian\nSuites: trixie\n" in stanza
+    assert f"Signed-By: {host.path}/apt/keyrings/dlhost-zabbix.asc\n" in stanza
+    assert preferences.endswith("Package: *\nPin: release o=Zabbix\nPin-Priority: -1\n")
+    assert result["source"]["key"]["fingerprints"] == ["4C3D6F2CC75F5146754FC374D913219AB5333005"]
+    assert "who reads the GPUs" in result["dlhost_undetermined"]
+
+
+def test_a_mirror_has_a_key_of_its_own(host: Host) -> None:
+    mirror = {"url": "https://mirror.example.org/zabbix/", "key": double_key().public()}
+    result = host.converge(check=True, source=VENDOR | mirror)
+
+    assert "URIs: https://mirror.example.org/zabbix\n" in result["source"]["files"][0]["content"]
+    assert result["source"]["key"]["fingerprints"] == [double_key().fingerprint]
+    set_up(host, **mirror)
+    host.installed["zabbix-agent2"] = "7.4.3"
+    host.converge(source=VENDOR | mirror)
+    assert not host.converge(source=VENDOR | mirror)["due"]
+    # It is looked at too: what is in place may be somebody else's.
+    (host.path / "apt/keyrings/dlhost-zabbix.asc").write_text(double_key("Somebody else").public())
+    assert host.converge(check=True, source=VENDOR | mirror)["source_paths"]
+
+
+@pytest.mark.parametrize(("wanted", "mode"), [("auto", "collector"), ("plugin", "plugin")])
+def test_a_repository_has_to_have_the_plugin_where_it_is_asked_for(host: Host, wanted: str, mode: str) -> None:
+    (host.path / "nvidia-smi").write_text("#!/bin/sh\n")
+    (host.path / "nvidia-smi").chmod(0o755)
+    # What apt knows is of another repository, which this one replaces.
+    host.apt = {"zabbix-agent2": "7.4.3", PLUGIN: "7.4.3"}
+
+    result = host.converge(check=True, source=VENDOR, gpu_mode=wanted)
+
+    assert result["gpu_mode"] == mode
+    names = ["zabbix-agent2", *([PLUGIN] if wanted == "plugin" else [])]
+    assert result["source"]["has"] == [f"{name}=1:7.4.*" for name in names]
+
+
+def test_without_a_release_the_repository_goes(host: Host) -> None:
+    set_up(host, key=double_key().public())
+
+    gone = host.converge(check=True)
+
+    files = {"dlhost-zabbix", "dlhost-zabbix.asc", "dlhost-zabbix.sources"}
+    assert {Path(path).name for path in gone["source_paths"]} == {*files, "managed.json"}
+    assert gone["source"] == {"files": [], "key": {}, "has": []}
+    assert host.converge(check=True, state="absent", files=[])["source_paths"] == gone["source_paths"]
+    # Refused before it goes, as its plugin goes with it.
+    host.installed, host.apt = {"zabbix-agent2": "7.4.3"}, {PLUGIN: "7.4.3"}
+    assert "zabbix_agent_gpu_mode is plugin" in host.refusal(gpu_mode="plugin")
+
+
+@pytest.mark.parametrize(
+    ("file", "line"),
+    [
+        ("sources.list", "deb https://repo.zabbix.com/zabbix/7.0/debian trixie main"),
+        ("sources.list.d/zabbix.sources", "URIs: https://repo.zabbix.com/zabbix/7.4/stable/debian"),
+        ("sources.list.d/mirror.list", "deb [trusted=yes] http://mirror.example.org/zabbix trixie main"),
+    ],
+)
+def test_a_second_source_of_it_is_refused(host: Host, file: str, line: str) -> None:
+    (host.path / "apt" / file).write_text(f"# https://repo.zabbix.com/zabbix/7.4\n{line}\n")
+
+    with pytest.raises(host.source.SourceError, match=f"{file} has Zabbix's repository as well"):
+        host.converge(check=True, source=VENDOR | {"url": "https://mirror.example.org/zabbix"})
+
+
+def test_other_sources_are_no_matter(host: Host) -> None:
+    (host.sources / "tools.list").write_text("deb https://repo.zabbix.com/zabbix-tools/debian-ubuntu trixie main\n")
+    (host.sources / "old.list").write_text("# deb https://repo.zabbix.com/zabbix/7.0/debian trixie main\n")
+    (host.sources / "old.list.save").write_text("deb https://repo.zabbix.com/zabbix/7.0/debian trixie main\n")
+
+    assert host.converge(check=True, source=VENDOR)["due"]
+
+
+@pytest.mark.parametrize(
+    ("system", "key", "words"),
+    [
+        ("ID=arch", "", "Zabbix has no packages for arch"),
+        ("ID=debian", "mine", "zabbix_agent_repo_key is no armoured OpenPGP key"),
+        ("ID=debian", double_key().public() + double_key("Somebody else").public(), "has 2 keys; give the one"),
+    ],
+)
+def test_a_repository_that_cannot_be_is_refused(host: Host, system: str, key: str, words: str) -> None:
+    (host.path / "os-release").write_text(f"{system}\n")
+
+    with pytest.raises(host.source.SourceError, match=words):
+        host.converge(check=True, source=VENDOR | {"key": key})
+
+
+@pytest.mark.parametrize(
+    ("installed", "there", "wish"),
+    [
+        ("7.4.3", ["1:7.0.22+dfsg-1"], "zabbix-agent2=1:7.0.22+dfsg-1"),
+        ("7.4.3", ["1:7.4.4-1", "1:7.0.22+dfsg-1"], ""),
+        # Not of the repository: a release of the distribution that has moved on.
+        ("7.0.22", ["1:6.0.14+dfsg-1"], ""),
+        ("7.4.3", [], ""),
+    ],
+)
+@pytest.mark.parametrize("brought", [True, False])
+def test_the_way_back_is_to_an_older_agent(
+    host: Host, brought: bool, installed: str, there: list[str], wish: str
+) -> None:
+    host.installed = {} if brought else {"zabbix-agent2": installed}
+    host.converge()
+    host.installed = {"zabbix-agent2": installed}
+    host.madison = "".join(f" zabbix-agent2 | {version} | http://x trixie/main\n" for version in there)
+
+    # What is installed counts as what apt would install.
+    host.apt = {PLUGIN: installed}
+    (host.path / "nvidia-smi").write_text("#!/bin/sh\n")
+    (host.path / "nvidia-smi").chmod(0o755)
+
+    found = host.converge(check=True)
+
+    goes_back = brought and bool(wish)
+    assert [each for each in found["missing_packages"] if each != PLUGIN] == ([wish] if goes_back else [])
+    assert found["gpu_mode"] == ("collector" if goes_back or installed == "7.0.22" else "plugin")
+
+
+@pytest.mark.parametrize("brought", [True, False])
+def test_a_plugin_without_a_driver_goes(host: Host, brought: bool) -> None:
+    (host.path / "nvidia-smi").write_text("#!/bin/sh\n")
+    (host.path / "nvidia-smi").chmod(0o755)
+    host.installed, host.apt = {"zabbix-agent2": "7.4.3"}, {PLUGIN: "7.4.3"}
+    host.installed |= {} if brought else {PLUGIN: "7.4.3"}
+    assert host.converge()["gpu_mode"] == "plugin"
+    host.installed[PLUGIN] = "7.4.3"
+    (host.path / "nvidia-smi").write_text("#!/bin/sh\nexit 9\n")
+
+    found = host.converge(check=True)
+
+    assert (found["gpu_mode"], found["due"]) == ("collector", True)
+    assert found["superfluous_packages"] == ([PLUGIN] if brought else [])
+
+
+def test_an_agent_older_than_its_plugins_is_restarted(host: Host) -> None:
+    host.converge()
+    host.change(UNIT, started=time.time() - 60)
+    os.utime(host.conf, (0, 0))
+    os.utime(host.drop_in, (0, 0))
+    (host.conf.parent / "plugins.d").mkdir()
+
+    assert host.converge(check=True)["unit_problems"] == ["started before its plugins were as they are"]
+
+
+def test_the_plugins_of_the_running_agent_keep_their_socket(host: Host) -> None:
+    host.converge()
+
+    read = host.program.with_name("zabbix_agent2.read").read_text()
+
+    # The last one counts.
+    assert re.findall("(?m)^PluginSocket=.*/dlhost-zabbix-agent-.*/plugin.sock$", read)
 
 
 def test_cards_of_a_group_are_the_agents_too(host: Host) -> None:

@@ -53,13 +53,15 @@ def agent(*documents: dict[str, Any]) -> Callable[[str], str]:
 
 
 def gpus(*cards: dict[str, Any], expected: int = 1, error: str = "") -> dict[str, Any]:
-    return {"schema_version": 1, "gpus": list(cards), "expected": expected, "error": error}
+    driver = None if error else "580.126.20"
+    return {"schema_version": 1, "driver": driver, "gpus": list(cards), "expected": expected, "error": error}
 
 
 def test_what_agrees_agrees(probe: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     smi(monkeypatch, probe, ROW, ROW)
 
-    assert probe.compare(agent(gpus(CARD))) == {"cards": [CARD], "gpu_skip": "", "gpu_problems": []}
+    agrees = {"driver": "580.126.20", "cards": [CARD], "gpu_skip": "", "gpu_problems": []}
+    assert probe.compare(agent(gpus(CARD))) == agrees
 
 
 @pytest.mark.parametrize(
@@ -116,6 +118,7 @@ def test_a_host_without_a_card_is_not_compared(probe: ModuleType, monkeypatch: p
     said = probe.compare(agent(gpus(expected=0, error="nvidia-smi is not installed")))
 
     assert said == {
+        "driver": "",
         "cards": [],
         "gpu_skip": "the host has no NVIDIA GPU (nvidia-smi is not installed)",
         "gpu_problems": [],
@@ -176,7 +179,8 @@ def test_an_agent_that_is_silent_or_open_is_seen_so(probe: ModuleType, monkeypat
     def ask(address: str, port: int, item: str, _timeout_s: float, key: tuple[str, str] | None) -> str:
         if (address, port) != ("127.0.0.1", 10050) or item.startswith("dlhost.") or (key and key[1] != "8f" * 32):
             raise probe.WireError("it ended the connection without an answer")
-        return {"agent.hostname": "rig", "agent.ping": "1", "system.run[id]": "uid=0"}[item]
+        words = {"agent.hostname": "rig", "agent.ping": "1", "system.run[id]": "uid=0"}
+        return {**words, "nvml.system.driver.version": '"580.126.20"'}[item]
 
     monkeypatch.setattr(probe, "ask", ask)
 
@@ -185,4 +189,5 @@ def test_an_agent_that_is_silent_or_open_is_seen_so(probe: ModuleType, monkeypat
     assert (seen["said"], seen["error"], seen["open_to"]) == ("rig", "", ["somebody without a key"])
     assert (seen["command"], seen["cards"], seen["host_values"]) == ("uid=0", [], {})
     assert seen["gpu_problems"] == ["the agent says nothing of the GPUs"]
+    assert (seen["driver"], seen["plugin_driver"]) == ("", "580.126.20")
     assert seen["server_error"] == "zabbix.example.org does not answer: it ended the connection without an answer"

@@ -32,6 +32,10 @@ VALUES: dict[str, tuple[dict[str, object], str]] = {
     "option-line": ({"zabbix_agent_options": {"HostMetadata": "x\nServer=y"}}, "a value is one line"),
     "option-lines": ({"zabbix_agent_options": {"Alias": ["a:b", "c:d\nServer=y"]}}, "a value is one line"),
     "mode": ({"zabbix_agent_gpu_mode": "both"}, "value of zabbix_agent_gpu_mode must be one of"),
+    "release-old": ({"zabbix_agent_release": "7.0"}, "zabbix_agent_release is 7.0; it is a release of Zabbix from 7.2"),
+    "release-patch": ({"zabbix_agent_release": "7.4.3"}, "zabbix_agent_release is 7.4.3"),
+    "repository": ({"zabbix_agent_release": "7.4", "zabbix_agent_repo_url": "mirror"}, "an address such as https"),
+    "repository-alone": ({"zabbix_agent_repo_url": API}, "zabbix_agent_release is empty, so"),
     "api-without-token": ({"zabbix_agent_api_url": API}, "zabbix_agent_api_token belong together"),
     "token-without-api": ({"zabbix_agent_api_token": "t" * 64}, "zabbix_agent_api_token belong together"),
     "api-name": (
@@ -45,6 +49,8 @@ VALUES: dict[str, tuple[dict[str, object], str]] = {
     "good-ipv6": ({"zabbix_agent_server": "[2001:db8::1]:10051"}, ""),
     "good-options": ({"zabbix_agent_options": {"Plugins.Log.Capacity": 2, "Alias": ["a:b", "c:d"], "Timeout": 3}}, ""),
     "good-api": ({"zabbix_agent_api_url": API, "zabbix_agent_api_token": "t" * 64}, ""),
+    "good-release": ({"zabbix_agent_release": "7.4", "zabbix_agent_repo_url": "https://mirror.example.org/z"}, ""),
+    "good-release-as-number": ({"zabbix_agent_release": 7.2}, ""),
     "good-absent": ({"zabbix_agent_state": "absent", "zabbix_agent_server": None, "zabbix_agent_psk_secret": None}, ""),
 }
 RULES = {"ansible.builtin.import_role": {"name": "dlhost.host.zabbix_agent", "tasks_from": "rules"}}
