@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""A double of nvidia-smi for machines without a GPU: prints `-q -x` and `--query-gpu` of cards that are made up.
+"""A double of nvidia-smi for machines without a GPU: prints `-q -x`, `-L` and `--query-gpu` of cards that are made up.
 
 None of this was recorded from a card here. Names, order and units are those of documents that the driver printed
 elsewhere, versions 11 (drivers up to 530), 12 (535 to 570) and 13 (575 and later), as kept by the project
@@ -127,6 +127,8 @@ def main() -> int:
         if how == "loses_a_card":
             sys.stdout.write(LOST)
         sys.stdout.write(text)
+    elif "-L" in sys.argv:
+        sys.stdout.writelines(f"GPU {card['index']}: {card['name']} (UUID: {card['uuid']})\n" for card in found)
     else:
         asked = next(word for word in sys.argv if word.startswith("--query-gpu=")).partition("=")[2].split(",")
         sys.stdout.writelines(

@@ -304,7 +304,7 @@ def _tar(files: dict[str, str | bytes] | dict[str, str]) -> bytes:
                     archive.addfile(entry)
             data = content if isinstance(content, bytes) else content.encode()
             entry = tarfile.TarInfo(path)
-            entry.size, entry.mode = len(data), 0o755 if data.startswith(ENTRY.encode()) else 0o644
+            entry.size, entry.mode = len(data), 0o755 if data.startswith(b"#!") else 0o644
             archive.addfile(entry, io.BytesIO(data))
     return gzip.compress(packed.getvalue(), mtime=0)
 
