@@ -435,6 +435,11 @@ def _explain(said: str, connection: Connection) -> tuple[Contact, str]:
     if "Host key verification failed" in said or "No matching host key" in said:
         return Contact.UNTRUSTED, f"has a host key that you have not trusted yet ({where})"
     if "Permission denied" in said:
+        if left_open := re.search(r"Permissions \d+ for '([^']+)' are too open", said):
+            return Contact.UNREACHABLE, (
+                f"was not shown your key {left_open[1]}: others may read it, and ssh does not use it so. "
+                f"Run chmod 600 {shlex.quote(left_open[1])}"
+            )
         user = connection.user or "your user name"
         methods = re.search(r"Permission denied \(([^)]*)\)", said)
         offered = f"; it accepts {methods[1]}" if methods else ""

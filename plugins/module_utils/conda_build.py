@@ -14,7 +14,7 @@ from ansible_collections.dlhost.host.plugins.module_utils import conda_inside, c
 from ansible_collections.dlhost.host.plugins.module_utils import python_environment_record as record
 from ansible_collections.dlhost.host.plugins.module_utils.conda_trouble import explain
 from ansible_collections.dlhost.host.plugins.module_utils.python_environment_trouble import (
-    NOTHING_CHANGED,
+    AS_IT_WAS,
     PythonEnvironmentError,
 )
 
@@ -92,7 +92,7 @@ def _require_room(directory: Path, lock: dict, workshop: Workshop) -> None:
     free = shutil.disk_usage(next(path for path in directory.parents if path.exists())).free
     if needed > free:
         raise PythonEnvironmentError(
-            f"{directory.parent} needs {_mib(needed)} for it at least and has {_mib(free)} free. {NOTHING_CHANGED}; "
+            f"{directory.parent} needs {_mib(needed)} for it at least and has {_mib(free)} free. {AS_IT_WAS}; "
             "make room and run again."
         )
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 
 from ansible_collections.dlhost.host.plugins.module_utils.python_environment_trouble import (
-    NOTHING_CHANGED,
+    AS_IT_WAS,
     PythonEnvironmentError,
     UnreachableError,
 )
@@ -29,17 +29,17 @@ def explain(said: str) -> PythonEnvironmentError:
     """What was said on the way out, without passwords of addresses."""
     said = CREDENTIALS.sub("", said).strip()
     if "No space left on device" in said:
-        return PythonEnvironmentError(f"The disk is full. {NOTHING_CHANGED}; make room and run again.")
+        return PythonEnvironmentError(f"The disk is full. {AS_IT_WAS}; make room and run again.")
     wrong = next((found for found in (form.search(said) for form in WRONG_HASH) if found), None)
     if wrong:
         return PythonEnvironmentError(
             f"What is served as {wrong[1]} is not what the lock allows, or broke off (SHA-256 {wrong[2]}). "
-            f"{NOTHING_CHANGED}; run again, and if it stays so, find out which of the two is wrong."
+            f"{AS_IT_WAS}; run again, and if it stays so, find out which of the two is wrong."
         )
     answered = STATUS.search(said)
     if answered:
         return PythonEnvironmentError(
-            f"{answered[2]} cannot be fetched ({answered[1]}). {NOTHING_CHANGED}; if it is gone for good, make the "
+            f"{answered[2]} cannot be fetched ({answered[1]}). {AS_IT_WAS}; if it is gone for good, make the "
             "lock anew with `dlhost env lock`, or name a mirror that has it."
         )
     asked = ADDRESS.search(said)
@@ -48,7 +48,7 @@ def explain(said: str) -> PythonEnvironmentError:
     missing = NOT_FOUND.search(said)
     if missing:
         return PythonEnvironmentError(
-            f"The package index has no file of {missing[1] or missing[2]} that the lock allows. {NOTHING_CHANGED}; "
+            f"The package index has no file of {missing[1] or missing[2]} that the lock allows. {AS_IT_WAS}; "
             "make the lock anew with `dlhost env lock`, or name another index."
         )
     return PythonEnvironmentError(f"The environment cannot be made: {' '.join(said.split()[-40:])}")
@@ -57,10 +57,7 @@ def explain(said: str) -> PythonEnvironmentError:
 def _unreachable(address: str, cause: str) -> str:
     if "certificate" in cause:
         return (
-            f"The host does not trust the certificate of {address} ({cause}). {NOTHING_CHANGED}; make the host trust "
+            f"The host does not trust the certificate of {address} ({cause}). {AS_IT_WAS}; make the host trust "
             "its authority and run again."
         )
-    return (
-        f"{address} cannot be reached ({cause}). {NOTHING_CHANGED}, and what was fetched is kept; "
-        "run again when it can."
-    )
+    return f"{address} cannot be reached ({cause}). {AS_IT_WAS}, and what was fetched is kept; run again when it can."

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-NOTHING_CHANGED = "Nothing has changed"
+AS_IT_WAS = "The environment is as it was"
 WRONG_HASH = re.compile(r"DO NOT MATCH THE HASHES.*?\n +(\S+) .*?Got +([0-9a-f]+)", re.DOTALL)
 INSECURE = re.compile(r"repository located at (\S+) is not a trusted or secure host")
 NOT_FOUND = re.compile(r"No matching distribution found for (([^=\s]+)\S*)")
@@ -30,13 +30,13 @@ class UnreachableError(PythonEnvironmentError):
 def explain(said: str, log: str) -> PythonEnvironmentError:
     """What pip said on its way out, with its own log, which alone has why an index's page could not be read."""
     if "No space left on device" in said:
-        return PythonEnvironmentError(f"The disk is full. {NOTHING_CHANGED}; make room and run again.")
+        return PythonEnvironmentError(f"The disk is full. {AS_IT_WAS}; make room and run again.")
     wrong = WRONG_HASH.search(said)
     if wrong:
         # pip before 25.1 does not notice that a download broke off.
         return PythonEnvironmentError(
             f"What the index serves as {wrong[1]} is not what the lock allows, or broke off (SHA-256 {wrong[2]}). "
-            f"{NOTHING_CHANGED}; run again, and if it stays so, find out which of the two is wrong."
+            f"{AS_IT_WAS}; run again, and if it stays so, find out which of the two is wrong."
         )
     missing = NOT_FOUND.search(said)
     cause = _page_not_read(missing[2], log) if missing else _file_not_fetched(said)
@@ -45,18 +45,18 @@ def explain(said: str, log: str) -> PythonEnvironmentError:
     insecure = INSECURE.search(said)
     if insecure:
         return PythonEnvironmentError(
-            f"pip leaves the index at {insecure[1]} out, which is neither encrypted nor trusted. {NOTHING_CHANGED}; "
+            f"pip leaves the index at {insecure[1]} out, which is neither encrypted nor trusted. {AS_IT_WAS}; "
             "give its https address, or name the host in trusted_host."
         )
     if missing:
         return PythonEnvironmentError(
             f"The package index has no file of {missing[1]} that the lock allows and this Python takes. "
-            f"{NOTHING_CHANGED}; correct the lock or name another index."
+            f"{AS_IT_WAS}; correct the lock or name another index."
         )
     incomplete = INCOMPLETE.search(said)
     if incomplete:
         lacks = incomplete[0].rstrip(".")
-        return PythonEnvironmentError(f"The lock is not complete: {lacks}. {NOTHING_CHANGED}; resolve it again.")
+        return PythonEnvironmentError(f"The lock is not complete: {lacks}. {AS_IT_WAS}; resolve it again.")
     return PythonEnvironmentError(f"The environment cannot be made: {' '.join(said.split()[-40:])}")
 
 
@@ -74,7 +74,7 @@ def _unreachable(cause: str) -> PythonEnvironmentError:
     untrusted = UNTRUSTED.search(cause)
     if untrusted:
         return UnreachableError(
-            f"The host does not trust the certificate of the package index ({untrusted[1]}). {NOTHING_CHANGED}; "
+            f"The host does not trust the certificate of the package index ({untrusted[1]}). {AS_IT_WAS}; "
             "make the host trust its authority and run again."
         )
     reason = re.sub(r" for url: .*|^connection error: |\[Errno -?\d+\] ", "", cause).rstrip(".")
@@ -84,6 +84,6 @@ def _unreachable(cause: str) -> PythonEnvironmentError:
         reason = [part for part in parts if " " in part and "=" not in part][-1]
     through = " through the proxy" if "proxy" in cause.lower() else ""
     return UnreachableError(
-        f"The package index does not answer{through} ({reason}). {NOTHING_CHANGED}, and what was fetched is kept; "
+        f"The package index does not answer{through} ({reason}). {AS_IT_WAS}, and what was fetched is kept; "
         "run again when it does."
     )

@@ -387,8 +387,8 @@ def test_a_channel_without_the_file_is_said(bare: Host) -> None:
 
     assert bare.refuse(work) == (
         f"Environment work: {bare.channel.url}/noarch/question-1.0-0.tar.bz2 cannot be fetched (404 File not found). "
-        "Nothing has changed; if it is gone for good, make the lock anew with `dlhost env lock`, or name a mirror that "
-        "has it."
+        "The environment is as it was; if it is gone for good, make the lock anew with `dlhost env lock`, or name a "
+        "mirror that has it."
     )
 
 
@@ -500,7 +500,9 @@ def test_a_disk_without_room_is_told_before_anything_is_fetched(bare: Host, monk
         patch.setattr("shutil.disk_usage", lambda _path: free)
         with pytest.raises(plugin("module_utils.python_environment_trouble").PythonEnvironmentError) as refused:
             bare.converge(declared)
-        assert "Environment work: " in str(refused.value) and "0 MiB free. Nothing has changed" in str(refused.value)
+        assert "Environment work: " in str(refused.value) and "0 MiB free. The environment is as it was" in str(
+            refused.value
+        )
         assert bare.channel.served == fetched
         free.free += 1
         bare.converge(declared)
@@ -653,6 +655,6 @@ def test_a_pip_conf_that_cannot_be_read_is_named(
 def test_passwords_of_addresses_are_not_told() -> None:
     said = "x\nCaused by: error sending request for url (https://me:secret@a.example/b)\nCaused by: timed out"
     assert str(plugin("module_utils.conda_trouble").explain(said)) == (
-        "https://a.example/b cannot be reached (timed out). Nothing has changed, and what was fetched is kept; "
-        "run again when it can."
+        "https://a.example/b cannot be reached (timed out). The environment is as it was, and what was fetched is "
+        "kept; run again when it can."
     )

@@ -60,6 +60,11 @@ Host key verification failed.
             r"does not let ada log in with your key; it accepts publickey,password\. .*ssh-copy-id.* ada@192\.0\.2\.1",
         ),
         (
+            "Permissions 0644 for '/home/ada/id' are too open.\r\nada@192.0.2.1: Permission denied (publickey).\r\n",
+            Contact.UNREACHABLE,
+            r"others may read it, and ssh does not use it so\. Run chmod 600 /home/ada/id$",
+        ),
+        (
             "ssh: connect to host 192.0.2.1 port 2222: Connection timed out\r\n",
             Contact.UNREACHABLE,
             "cannot be reached at 192.0.2.1 port 2222: ssh: connect to host 192.0.2.1 port 2222: Connection timed out$",

@@ -73,7 +73,7 @@ def test_an_index_that_is_gone_in_mid_install_leaves_the_present_one_and_the_nex
 
     said = host.refuse(NEWER_LOCK)
 
-    assert said.startswith("The package index does not answer (too many 503 error responses). Nothing has changed, ")
+    assert said.startswith("The package index does not answer (too many 503 error responses). The environment is as ")
     assert says(host) == "1.0"
     assert host.beside() == sorted([".server-downloads", *before])
 
@@ -114,8 +114,8 @@ def test_an_index_where_nobody_listens_is_said(host: Host) -> None:
     host.index_url = NO_INDEX
 
     assert host.refuse() == (
-        "The package index does not answer (Connection refused). Nothing has changed, and what was fetched is kept; "
-        "run again when it does."
+        "The package index does not answer (Connection refused). The environment is as it was, and what was fetched is "
+        "kept; run again when it does."
     )
 
 

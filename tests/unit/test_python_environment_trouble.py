@@ -7,7 +7,7 @@ import pytest
 from plugins.module_utils.python_environment_trouble import UnreachableError, explain
 
 NOT_FOUND = "ERROR: No matching distribution found for alpha==1.0\n"
-KEPT = "Nothing has changed, and what was fetched is kept; run again when it does."
+KEPT = "The environment is as it was, and what was fetched is kept; run again when it does."
 POOL = (
     "HTTPSConnectionPool(host='index.example', port=443): Max retries exceeded with url: /files/alpha.whl (Caused by "
 )
@@ -58,13 +58,13 @@ def page(reason: str) -> tuple[str, str]:
                 "chain (_ssl.c:992)')))"
             ),
             "The host does not trust the certificate of the package index (self-signed certificate in certificate "
-            "chain). Nothing has changed; make the host trust its authority and run again.",
+            "chain). The environment is as it was; make the host trust its authority and run again.",
             id="untrusted",
         ),
         pytest.param(
             *page("404 Client Error: Not Found for url: https://index.example/simple/alpha/"),
             "The package index has no file of alpha==1.0 that the lock allows and this Python takes. "
-            "Nothing has changed; correct the lock or name another index.",
+            "The environment is as it was; correct the lock or name another index.",
             id="no such page",
         ),
         pytest.param(
@@ -100,14 +100,14 @@ def page(reason: str) -> tuple[str, str]:
             "WARNING: The repository located at index.example is not a trusted or secure host and is being ignored.\n"
             + NOT_FOUND,
             "",
-            "pip leaves the index at index.example out, which is neither encrypted nor trusted. Nothing has changed; "
-            "give its https address, or name the host in trusted_host.",
+            "pip leaves the index at index.example out, which is neither encrypted nor trusted. "
+            "The environment is as it was; give its https address, or name the host in trusted_host.",
             id="plain http",
         ),
         pytest.param(
             "ERROR: Could not install packages due to an OSError: [Errno 28] No space left on device\n",
             "",
-            "The disk is full. Nothing has changed; make room and run again.",
+            "The disk is full. The environment is as it was; make room and run again.",
             id="disk full",
         ),
         pytest.param(
