@@ -25,9 +25,8 @@ def list_command(inventory: options.Inventory, json: options.Json = False) -> No
     for run in found:
         code = "-" if run.exit_code is None else str(run.exit_code)
         started = f"{run.started:%Y-%m-%d %H:%M:%S}"
-        typer.echo(
-            f"{run.id}  {started}  {run.operation:<9}  {run.state:<11}  exit {code:<3}  {run.user}  {run.revision}"
-        )
+        what = f"{run.operation} --check" if "--check" in run.arguments else run.operation
+        typer.echo(f"{run.id}  {started}  {what:<17}  {run.state:<11}  exit {code:<3}  {run.user}  {run.revision}")
 
 
 @app.command("show")

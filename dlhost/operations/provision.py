@@ -69,7 +69,11 @@ def next_steps(finished: Finished) -> tuple[str, ...]:
             else f"dlhost provision -i {name}   finishes what was interrupted"
         )
     elif report.hosts_that_are(HostStatus.FAILED) or report.hosts_that_are(HostStatus.UNREACHABLE):
-        step = f"dlhost provision -i {name}   once the cause is mended; it goes on where this run ended"
+        step = (
+            f"dlhost provision -i {name} --check   once the cause is mended; looks anew"
+            if report.check
+            else f"dlhost provision -i {name}   once the cause is mended; it goes on where this run ended"
+        )
     elif report.check:
         changed = any(host.changed for host in report.hosts)
         step = f"dlhost provision -i {name}   applies this" if changed else "Nothing to do."

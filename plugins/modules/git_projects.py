@@ -215,7 +215,7 @@ def bring(projects: list[Projects], fetch: bool) -> None:
             # A large repository takes its time; one that gives nothing ends by itself.
             asked = (each.identity, each.repositories, fetch)
             failed = ask(each.user, INTERPRETER, projects_account, "bring", *asked, timeout_s=None)
-            failures += [f"{each.user.name}: {failure}" for failure in failed]
+            failures += [f"{each.user.name}: {failure}".rstrip(".") for failure in failed]
     if failures:
         raise RefusedError(f"{'. '.join(failures)}. What else was missing is there now.")
 

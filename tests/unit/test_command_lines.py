@@ -863,6 +863,8 @@ def test_history_shows_lists_and_compares_runs(world: World) -> None:
 
     listed = world("history", "list", *RIG)
     assert [line.split()[3] for line in listed.stdout.splitlines()] == ["provision", "drift"]
+    world("provision", *RIG, "--check")
+    assert "  provision --check  " in world("history", "list", *RIG).stdout.splitlines()[-1]
     assert "exit 3" in listed.stdout
     assert json.loads(world("history", "list", *RIG, "--json").stdout)["schema_version"] == 1
     shown = world("history", "show", second.id, *RIG)
