@@ -130,6 +130,10 @@ version:
   description: Version of the agent that is installed, such as V(7.0.22); empty without one.
   type: str
   returned: always
+unknown:
+  description: What a dry run cannot know; empty where it knows all.
+  type: str
+  returned: always
 due:
   description: Whether anything is to be done.
   type: bool
@@ -269,12 +273,12 @@ def converge(request: dict, check: bool) -> dict[str, object]:
         try_out(request, [file for file in plan.owned.write if file.path.parent == DROP_INS])
     if plan.due and not check:
         take_away(request["role"], plan) if absent else apply(plan, request["port"])
-    result = plan.result()
+    unknown = ""
     if not absent and not PROGRAM.exists():
-        result["dlhost_undetermined"] = "whether the agent takes its configuration, because it is not installed yet"
+        unknown = "whether the agent takes its configuration, because it is not installed yet"
     elif check and plan.source.release and plan.source.paths:
-        result["dlhost_undetermined"] = "who reads the GPUs, because Zabbix' repository is not set up yet"
-    return result
+        unknown = "who reads the GPUs, because Zabbix' repository is not set up yet"
+    return {**plan.result(), "unknown": unknown}
 
 
 def make_plan(request: dict) -> Plan:

@@ -277,7 +277,7 @@ def test_before_the_package_is_there_nothing_is_tried_out(host: Host) -> None:
     foreseen = host.converge(check=True)
 
     assert foreseen["missing_packages"] == ["zabbix-agent2"]
-    assert "whether the agent takes its configuration" in foreseen["dlhost_undetermined"]
+    assert "whether the agent takes its configuration" in foreseen["unknown"]
 
 
 @pytest.mark.parametrize(
@@ -353,7 +353,7 @@ def test_a_release_of_zabbix_own_comes_from_its_repository(host: Host) -> None:
     assert f"Signed-By: {host.path}/apt/keyrings/dlhost-zabbix.asc\n" in stanza
     assert preferences.endswith("Package: *\nPin: release o=Zabbix\nPin-Priority: -1\n")
     assert result["source"]["key"]["fingerprints"] == ["4C3D6F2CC75F5146754FC374D913219AB5333005"]
-    assert "who reads the GPUs" in result["dlhost_undetermined"]
+    assert "who reads the GPUs" in result["unknown"]
 
 
 def test_a_mirror_has_a_key_of_its_own(host: Host) -> None:
