@@ -6,10 +6,11 @@ import contextlib
 import os
 import shutil
 import subprocess
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
-from playwright.sync_api import BrowserContext, HttpCredentials, Page, Playwright, expect
+from playwright.sync_api import BrowserContext, Error, HttpCredentials, Page, Playwright, expect
 
 # Where CI and a developer look at what the browser saw.
 SCREENSHOTS = Path(__file__).parents[2] / ".cache" / "screenshots"
@@ -69,13 +70,20 @@ class Lab:
 
     def log_in(self, password: str) -> None:
         """Give the password on the login page."""
-        # Lab would open again what was open last time.
-        self.page.goto(f"{self.url}lab?reset")
+        # In a place of its own: Lab would open again what was open last time, which a page that closes may save late.
+        self.page.goto(f"{self.url}lab/workspaces/{uuid.uuid4().hex}")
         self.page.locator("input[name=password]").fill(password)
         self.page.locator("#login_submit").click()
 
     def wait_until_ready(self) -> None:
         """Until the launcher can be used."""
+        another = self.page.locator('[data-command="launcher:create"]').first
+        another.wait_for()
+        # On a loaded machine, Lab was seen to begin without one.
+        with contextlib.suppress(Error):
+            self.page.locator(".jp-LauncherCard").first.wait_for(timeout=20_000)
+        if not self.page.locator(".jp-LauncherCard").count():
+            another.click()
         self.page.locator(".jp-LauncherCard").first.wait_for()
         # A first visit asks whether news are wanted.
         with contextlib.suppress(Exception):
