@@ -231,7 +231,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument(
         "--troubles", nargs="+", type=Trouble, choices=troubles, default=[*Trouble], help="only these befall runs"
     )
-    parser.add_argument("--groups", nargs="+", default=["workspace", "web"], help="groups that the host is in")
+    parser.add_argument(
+        "--groups", nargs="+", default=["workspace", "web"], help="groups that the host is in (default workspace web)"
+    )
     parser.add_argument("--debian", default="13", choices=["12", "13"], help="release of the host (default 13)")
     parser.add_argument("--json", type=lambda name: Path(name).absolute(), metavar="FILE", help="add results there")
     return parser.parse_args()
