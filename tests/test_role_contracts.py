@@ -182,6 +182,8 @@ def values_are_given_to_options_that_exist(repository: Repository) -> Iterator[s
         yield from (f"{path.relative_to(repository.path)}: {what}" for what in _unknown(repository, load(path)))
     for path, play in repository.plays:
         yield from (f"{path.name}: {what}" for what in _unknown(repository, play))
+    for path in sorted(repository.path.glob("playbooks/vars/*.yml")):
+        yield from (f"{path.name}: {what}" for what in _unknown(repository, load(path)))
 
 
 def _unknown(repository: Repository, document: Any) -> Iterator[str]:
@@ -333,17 +335,32 @@ def playbooks_fit_the_roles(repository: Repository) -> Iterator[str]:
     yield from (f"verify.yml leaves out role {name}" for name in sorted(names - verified))
 
 
-def roles_are_verified_with_what_they_were_given(repository: Repository) -> Iterator[str]:
-    """A playbook cannot take variables from another, so that verify.yml says again what the others pass."""
-    given: dict[str, str] = {}
-    for _, play in repository.plays:
-        for entry in play.get("roles", []):
-            given |= {name: " ".join(str(text).split()) for name, text in mapping(entry.get("vars")).items()}
+def roles_are_told_of_others_in_one_place(repository: Repository) -> Iterator[str]:
+    """What a play says to a role for itself, another play could say otherwise."""
+    told = load(repository.path / "playbooks" / "vars" / "given.yml")
+    said: dict[str, Path] = {}
     for path, play in repository.plays:
-        for task in play.get("tasks", []):
-            for name, text in mapping(task.get("vars")).items():
-                if name in given and " ".join(str(text).split()) != given[name]:
-                    yield f"{path.name}: {name} is another than where its role is applied"
+        for entry in [*play.get("roles", []), *play.get("tasks", [])]:
+            for name in mapping(entry.get("vars")):
+                if name in told or name in said:
+                    yield f"{path.name}: {name} is said in {said.get(name, Path('given.yml')).name} already"
+                said.setdefault(name, path)
+
+
+def rules_come_before_every_role(repository: Repository) -> Iterator[str]:
+    """What needs no look at a host is refused before any role has changed one."""
+    late = {"conda", "nvidia_driver", "cuda_toolkit", "cudnn"}
+    ruled = {role.name for role in repository.roles if (role.path / "tasks" / "rules.yml").exists()} - late
+    site = load(repository.path / "playbooks" / "site.yml")
+    if ruled and site[0].get("ansible.builtin.import_playbook") != "dlhost.host.rules":
+        yield "site.yml does not begin with dlhost.host.rules"
+    judged = set()
+    for path, play in repository.plays:
+        for task in play.get("tasks", []) if path.name == "rules.yml" else []:
+            imported = task["ansible.builtin.import_role"]
+            judged.add(_role_name(imported["name"]))
+            yield from _tag_problems(path, ruled, imported["name"], task)
+    yield from (f"rules.yml leaves out role {name}" for name in sorted(ruled - judged))
 
 
 def _role_name(reference: str) -> str:
@@ -427,7 +444,18 @@ GOOD = {
     "molecule/oven/molecule.yml": "---",
     "molecule/oven/vars/main.yml": "{damages: [{name: cold, run: rm oven, seen: test ! -e oven}]}",
     "inventories/home/group_vars/all/lamp.yml": "{lamp_colour: green}",
-    "playbooks/site.yml": "[{name: All, ansible.builtin.import_playbook: dlhost.host.room}]",
+    "playbooks/site.yml": """
+        - {name: First, ansible.builtin.import_playbook: dlhost.host.rules}
+        - {name: All, ansible.builtin.import_playbook: dlhost.host.room}
+        """,
+    "playbooks/rules.yml": """
+        - name: Rules
+          hosts: all
+          tasks:
+            - {name: Lamp, ansible.builtin.import_role: {name: dlhost.host.lamp, tasks_from: rules}, tags: lamp}
+        """,
+    "playbooks/vars/given.yml": "{lamp_colour: '{{ oven_state }}'}",
+    "roles/lamp/tasks/rules.yml": "[{name: Rules | Refuse it, ansible.builtin.fail: {msg: no}}]",
     "playbooks/room.yml": """
         - name: Room
           hosts: all
@@ -489,6 +517,7 @@ FAULTS: list[tuple[Rule, str, str, str]] = [
     ),
     (values_are_given_to_options_that_exist, "molecule/oven/vars/main.yml", "{oven_temp: 1}", "oven_temp"),
     (values_are_given_to_options_that_exist, "playbooks/more.yml", "[{name: A, vars: {oven_temp: 1}}]", "oven_temp"),
+    (values_are_given_to_options_that_exist, "playbooks/vars/given.yml", "{oven_temp: 1}", "oven_temp"),
     (handlers_are_notified_and_notifications_heard, OVEN, "[{name: A, debug: {}, notify: Ring}]", "Ring"),
     (
         handlers_are_notified_and_notifications_heard,
@@ -536,13 +565,32 @@ FAULTS: list[tuple[Rule, str, str, str]] = [
     (playbooks_fit_the_roles, "playbooks/room.yml", "[]", "no playbook applies role oven"),
     (playbooks_fit_the_roles, "playbooks/verify.yml", "[]", "leaves out role oven"),
     (
-        roles_are_verified_with_what_they_were_given,
+        roles_are_told_of_others_in_one_place,
         "playbooks/room.yml",
         """
         - roles: [{role: dlhost.host.oven, vars: {oven_name: "{{ one }}"}}]
           tasks: [{ansible.builtin.import_role: {name: dlhost.host.oven}, vars: {oven_name: "{{ two }}"}}]
         """,
-        "oven_name is another",
+        "oven_name is said in room.yml",
+    ),
+    (
+        roles_are_told_of_others_in_one_place,
+        "playbooks/room.yml",
+        "[{roles: [{role: dlhost.host.lamp, vars: {lamp_colour: red}}]}]",
+        "lamp_colour is said in given.yml",
+    ),
+    (rules_come_before_every_role, "playbooks/rules.yml", "[]", "leaves out role lamp"),
+    (
+        rules_come_before_every_role,
+        "playbooks/rules.yml",
+        "[{tasks: [{ansible.builtin.import_role: {name: dlhost.host.lamp, tasks_from: rules}}]}]",
+        "role lamp has the tag None",
+    ),
+    (
+        rules_come_before_every_role,
+        "playbooks/site.yml",
+        "[{ansible.builtin.import_playbook: dlhost.host.room}]",
+        "does not begin with",
     ),
     (scripts_quote_what_they_are_given, "roles/oven/templates/a.sh.j2", "light {{ oven_name }}", "oven_name"),
     (scripts_quote_what_they_are_given, "roles/oven/templates/a.sh.j2", "light {{ a | quote ~ b }}", "~ b"),

@@ -61,10 +61,12 @@ def _plays(playbook: Path) -> Iterator[_Play]:
             imported = play["ansible.builtin.import_playbook"].removeprefix(NAMESPACE)
             yield from _plays(playbook.with_name(f"{imported}.yml"))
         elif roles := play.get("roles"):
+            files = [_yaml(playbook.parent / name) for name in play.get("vars_files", ())]
+            given = (*files, play.get("vars", ()), *(entry.get("vars", ()) for entry in roles))
             yield _Play(
                 groups=tuple(re.split("[:,]", play["hosts"])),
                 roles=tuple(entry["role"].removeprefix(NAMESPACE) for entry in roles),
-                variables=(*play.get("vars", ()), *(name for entry in roles for name in entry.get("vars", ()))),
+                variables=tuple(name for variables in given for name in variables),
             )
 
 

@@ -49,13 +49,14 @@ def test_the_collection_is_found_from_a_checkout_and_its_roles_can_be_read() -> 
 def test_what_the_playbooks_say_of_a_role_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root = write_content(tmp_path / "content")
     write(root / "playbooks" / "portal.yml", PLAYS)
+    write(root / "playbooks" / "vars" / "given.yml", "portal_names: []")
     monkeypatch.setattr(content, "content_root", lambda: root)
 
     schema = content.role_schemas()[-1]
 
     assert schema.role == "portal"
     assert schema.groups == {"portals", "workspace", "web"}
-    assert schema.given == {"portal_users", "portal_tokens", "portal_state", "portal_url"}
+    assert schema.given == {"portal_users", "portal_tokens", "portal_state", "portal_url", "portal_names"}
 
 
 PLAYS = """
@@ -67,6 +68,7 @@ PLAYS = """
           vars: {portal_tokens: []}
     - name: Second
       hosts: web
+      vars_files: [vars/given.yml]
       vars: {portal_state: present}
       roles:
         - role: dlhost.host.portal
