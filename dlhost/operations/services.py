@@ -83,8 +83,9 @@ def local_port_for(service: Service, wanted: int | None) -> int:
 
 
 def url_through_tunnel(service: Service, local_port: int) -> str:
-    """Where a service is for this machine's programs, once a tunnel leads there."""
-    return f"{service.scheme}://{network.LOOPBACK}:{local_port}{service.path}"
+    """Where a service is for this machine's programs, once a tunnel leads there; a desktop's viewer knows no paths."""
+    path = "/" if service.scheme == "vnc" else service.path
+    return f"{service.scheme}://{network.LOOPBACK}:{local_port}{path}"
 
 
 def tell_password(inventory: str, host: Host, service: Service, say: Say) -> None:

@@ -54,6 +54,10 @@ options:
         description: Where it is kept.
         type: path
         required: true
+      path:
+        description: Where the web front shows it, if one does.
+        type: str
+        required: true
   web_unit:
     description: The service that shows desktops in a browser. It runs while there are O(web_files).
     type: str
@@ -108,6 +112,7 @@ EXAMPLES = r"""
         settings_file: /etc/dlhost/vnc/ada/settings
         password: "{{ vnc_password }}"
         password_file: /etc/dlhost/vnc/ada/password
+        path: /vnc/ada/
     web_unit: dlhost-vnc-web.service
     web_port: 6080
     services_file: /etc/dlhost/services.d/vnc.json
@@ -198,6 +203,7 @@ class Desktop:
     display: int
     settings: owned_files.OwnedFile
     password: owned_files.OwnedFile
+    path: str
 
     @property
     def unit(self) -> str:
@@ -274,6 +280,7 @@ def main() -> None:
                     "settings_file": path,
                     "password": {**text, "no_log": True},
                     "password_file": {**path, "no_log": False},
+                    "path": text,
                 },
             },
             "web_unit": text,
@@ -348,6 +355,7 @@ def make_desktop(request: dict) -> Desktop:
         password=owned_files.OwnedFile(
             password, kept(request["password"]), 0o400, user.name, user.group, sensitive=True
         ),
+        path=request["path"],
     )
 
 
@@ -420,12 +428,12 @@ def sources_of(each: Desktop, request: dict) -> set[Path]:
 
 def list_of_services(path: Path, desktops: list[Desktop], staying: dict[str, int]) -> owned_files.OwnedFile:
     """The list for the wrapper; these units stay at these ports, where nobody else's desktop is to be looked for."""
-    places = {each.user.name: staying.get(each.unit, each.port) for each in desktops}
-    others = {user for user, port in places.items() if port in staying.values() and unit_of_user(user) not in staying}
+    places = [(each.user.name, staying.get(each.unit, each.port), each.path) for each in desktops]
+    others = {user for user, port, _ in places if port in staying.values() and unit_of_user(user) not in staying}
     # The script that starts a desktop knows this form: one a line, the port behind the user.
     rows = ",\n".join(
-        json.dumps({"name": "vnc", "user": user, "port": port, "path": "/", "scheme": "vnc"})
-        for user, port in places.items()
+        json.dumps({"name": "vnc", "user": user, "port": port, "path": path, "scheme": "vnc"})
+        for user, port, path in places
         if user not in others
     )
     text = f'{{"schema_version": 1, "services": [\n{rows}\n]}}\n'

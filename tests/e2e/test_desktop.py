@@ -133,13 +133,15 @@ def test_a_browser_shows_the_desktop_too(rig: Rig, tmp_path: Path) -> None:
     authority = tmp_path / "ca.crt"
     rig.require(0, "ca", "export", str(authority))
     password = rig.require(0, "secrets", "show", "vnc_password").strip()
+    url = rig.require(0, "open", "vnc", "--print").splitlines()[-1]
+    assert url == f"https://{rig.host.address}/vnc/{USER}/"
     with sync_playwright() as playwright, browser(playwright, tmp_path, authority) as context:
         page = context.new_page()
 
         def log_in(with_password: str) -> None:
             field = page.locator("#noVNC_password_input")
             for _ in range(3):
-                page.goto(f"https://{rig.host.address}/vnc/{USER}/")
+                page.goto(url)
                 # Where containers come and go, Chromium drops what it fetches; a person loads the page again.
                 with contextlib.suppress(Error):
                     field.wait_for(timeout=20_000)

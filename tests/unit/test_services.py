@@ -25,7 +25,7 @@ from tests.unit.world import World, write
 ADA = {"name": "jupyter", "user": "ada", "port": 8888, "path": "/jupyter/ada/"}
 GRACE = {"name": "jupyter", "user": "grace", "port": 8889, "path": "/jupyter/grace/"}
 BOARD = {"name": "tensorboard", "user": "ada", "port": 6006, "path": "/tensorboard/ada/"}
-DESKTOP = {"name": "portal", "user": "ada", "port": 5901, "path": "/", "scheme": "vnc"}
+DESKTOP = {"name": "portal", "user": "ada", "port": 5901, "path": "/vnc/ada/", "scheme": "vnc"}
 FRONT = {"url": "https://192.0.2.1", "paths": ["/jupyter/ada/"]}
 ALPHA = Host("alpha", (), Connection(address="192.0.2.1"))
 
@@ -366,6 +366,12 @@ def test_a_desktop_is_for_a_viewer_which_asks_for_a_password(way: Way, rig: Path
     assert way("tunnel", "portal")[1] == (
         "`dlhost secrets show portal_password -i rig --host alpha` shows its password.\nCtrl-C ends the tunnel.\n"
     )
+
+
+def test_a_desktop_that_the_front_shows_is_opened_there(way: Way) -> None:
+    front = {"url": "https://192.0.2.1", "paths": ["/vnc/ada/"]}
+    way.offer = offered(DESKTOP, front=front)
+    assert way("open", "portal")[0] == "https://192.0.2.1/vnc/ada/\n"
 
 
 def test_a_tunnel_that_breaks_is_a_lost_host(way: Way) -> None:

@@ -93,6 +93,7 @@ class Host(SystemdDouble):
                     "settings_file": str(self.file(user, "settings")),
                     "password": self.password,
                     "password_file": str(self.file(user, "password")),
+                    "path": f"/vnc/{user}/",
                 }
                 for user, display in self.displays.items()
             ],
@@ -108,7 +109,7 @@ class Host(SystemdDouble):
     def listed(self) -> dict[str, int]:
         """User to port, as the wrapper reads it."""
         services = offer_from({"vnc.json": (self.path / "services.json").read_text()}).services
-        assert {(service.name, service.path, service.scheme) for service in services} == {("vnc", "/", "vnc")}
+        assert all((each.name, each.path, each.scheme) == ("vnc", f"/vnc/{each.user}/", "vnc") for each in services)
         return {service.user: service.port for service in services}
 
     def run(self, number: int, program: str, group: str) -> None:
