@@ -23,6 +23,8 @@ from dlhost.values.inventory import Connection, Host, Inventory, Location, Setti
 from dlhost.values.redaction import texts_in
 from dlhost.values.schema import did_you_mean
 
+# A misspelt file of a group is only called one when it is this close to a group (difflib's ratio).
+ALMOST_A_GROUP = 0.8
 YAML_SUFFIXES = {"", ".yml", ".yaml", ".json"}
 # A section, or a host with a variable.
 INI = re.compile(r"^(?:\[[\w.:-]+\]|\w[\w.-]*[ \t]+ansible_\w+=)", re.MULTILINE)
@@ -152,6 +154,7 @@ def _hosts(
             f"Inventory {location.name} in {location.path} has no hosts. Add one under all.hosts in hosts.yml."
         )
     _require_known(limit, [host.name for host in every], list(manager.groups))
+    _require_read(location, list(manager.groups))
     chosen = manager.get_hosts(",".join(limit)) if limit else every
     if not chosen:
         raise UsageError(f"--limit {','.join(limit)} leaves no host of inventory {location.name}.")
@@ -180,6 +183,16 @@ def _require_known(limit: tuple[str, ...], hosts: list[str], groups: list[str]) 
         plain = name.lstrip("!&")
         if not any(character in plain for character in "*?[~:") and plain not in {*hosts, *groups}:
             raise UsageError(f"There is no host or group {plain}{did_you_mean(plain, [*hosts, *groups]) or '.'}")
+
+
+def _require_read(location: Location, groups: list[str]) -> None:
+    """Ansible passes over a file of a group that there is not; one called almost like a group is an error here."""
+    for path in _files(location):
+        parts = path.relative_to(location.directory).with_suffix("").parts
+        name = parts[1] if len(parts) > 1 else ""
+        meant = did_you_mean(name, groups, cutoff=ALMOST_A_GROUP)
+        if parts[0] == "group_vars" and name not in groups and meant:
+            raise InventoryError(f"{path} is of no group, and nobody reads it{meant}")
 
 
 def _connection(name: str, variables: Mapping[str, Any], template: Callable[[Any], Any]) -> Connection:

@@ -285,6 +285,21 @@ def test_a_file_that_is_not_there_is_named(world: World, rig: Path) -> None:
     assert re.search(r"Inventory rig in \S+ has no hosts\.yml", result.stderr)
 
 
+def test_a_file_for_a_misspelt_group_is_named(world: World, rig: Path) -> None:
+    hosts = "all: {hosts: {a: {ansible_host: 192.0.2.1}}, children: {workspace: {hosts: {a: }}}}\n"
+    write(rig / "hosts.yml", hosts)
+    misspelt = write(rig / "group_vars" / "workspaces" / "main.yml", "x: 1\n")
+
+    result = world("provision", "-i", "rig")
+
+    assert result.exit_code == ExitCode.USAGE
+    assert result.stderr == f"{misspelt} is of no group, and nobody reads it; did you mean workspace?\n"
+    # What is like no group may wait for one.
+    misspelt.unlink()
+    write(rig / "group_vars" / "attic.yml", "x: 1\n")
+    load(rig)
+
+
 def test_a_date_that_is_none_is_named_on_the_command_line_too(world: World) -> None:
     result = world("provision", "-i", "rig", "-e", "birthday=2026-02-30")
 
