@@ -28,6 +28,7 @@ MARKS = {
 @dataclass(slots=True)
 class _Host:
     role: str = ""
+    entered: set[str] = field(default_factory=set)
     task: str = "waiting"
     since: float = field(default_factory=time.monotonic)
     running: bool = False
@@ -84,8 +85,10 @@ class Progress:
 
     def _started(self, host: _Host, event: TaskStarted) -> None:
         role = "" if event.rules else event.role
-        if role and role != host.role and self._live is None:
+        # A playbook may come back to a role; its place in the run was told the first time.
+        if role and role not in host.entered and self._live is None:
             self._console.print(f"{event.host}: {self._place(role)}", soft_wrap=True)
+        host.entered.add(role)
         host.role, host.task, host.since = role or host.role, event.task, time.monotonic()
         host.running, host.named = True, False
 

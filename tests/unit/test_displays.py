@@ -159,6 +159,8 @@ def test_without_a_terminal_progress_is_plain_lines_and_nothing_is_cut() -> None
             display(ended(HOST, task="Begin"))
             display(TaskStarted(HOST, "system", LONG))
             display(ended(HOST, Outcome.CHANGED, task=LONG))
+            display(TaskStarted(HOST, "portal", "Go"))
+            display(TaskStarted(HOST, "system", "Come back"))
             display(TaskStarted("beta", "system", "Judge its values", rules=True))
             display(TaskStarted("beta", "portal", "Go"))
             display(ended("beta", Outcome.UNREACHABLE, role="portal", task="Go"))
@@ -169,6 +171,7 @@ def test_without_a_terminal_progress_is_plain_lines_and_nothing_is_cut() -> None
         "2 hosts: system, portal",
         f"{HOST}: role 1/2 system",
         f"changed {HOST}  system: {LONG}",
+        f"{HOST}: role 2/2 portal",
         "beta: role 2/2 portal",
         "lost    beta  portal: Go",
     ]
