@@ -14,7 +14,7 @@ from dlhost.adapters.ansible_env import collections_path
 # Nobody listens on port 1, so that the first role that looks at a host would lose it.
 HOST: dict[str, Any] = {"ansible_host": "127.0.0.1", "ansible_port": 1, "ansible_ssh_common_args": "-F /dev/null"}
 SITE = {"path": "/a/", "upstream": "http://127.0.0.1:8888"}
-HOSTS = {
+HOSTS: dict[str, dict[str, Any]] = {
     "path": {"nginx_proxy_sites": [{**SITE, "path": "/a"}]},
     "undefined": {"nginx_proxy_sites": [{**SITE, "basic_auth": [{"name": "ada", "password": "{{ nobody_set_it }}"}]}]},
 }
