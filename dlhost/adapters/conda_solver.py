@@ -11,12 +11,6 @@ from dlhost.adapters.xdg import cache_directory
 from dlhost.errors import DlhostError, RefusedError
 from dlhost.values.environments import Target
 
-# Anaconda's own channels, whose terms are not conda-forge's, by their names and by their addresses.
-NOT_OURS = re.compile(r"(?:defaults|anaconda|main|r|msys2|pkgs/\w+|https?://repo\.(?:anaconda\.com|continuum\.io)/.*)")
-
-# A user's name and password, or the token that anaconda.org and its like take in a path.
-HOLDS_A_SECRET = re.compile(r"://[^/]*@|/t/[^/]+/")
-
 
 def solve(
     environment: str, specs: Sequence[str], channels: Sequence[str], target: Target, preferred: Iterable[Any] = ()
@@ -27,17 +21,9 @@ def solve(
         RefusedError: No packages fit together, or a spec or a channel is none.
         DlhostError: A channel cannot be read.
     """
-    refused = next((channel for channel in channels if NOT_OURS.fullmatch(channel)), None)
-    if refused:
-        raise RefusedError(
-            f"Environment {environment}: {refused} is a channel of Anaconda's with terms of its own; "
-            "take conda-forge, or a mirror of it, in conda_channels."
-        )
-    if any(HOLDS_A_SECRET.search(channel) for channel in channels):
-        raise RefusedError(
-            f"Environment {environment}: an address in conda_channels holds a password or a token, which everybody who "
-            "reads the lock would see; name a channel without, such as a mirror on your own network."
-        )
+    refusal = plugin_util("conda_lock").channels_refusal(channels)
+    if refusal:
+        raise RefusedError(f"Environment {environment}: {refusal}")
     if not specs:
         return []
     # It takes a while to import, and every other command does without.
@@ -77,13 +63,6 @@ def solve(
             "see that this machine reaches what conda_channels names."
         ) from None
     return sorted((_package(environment, record) for record in records), key=lambda package: str(package.name))
-
-
-def channel_addresses(channels: Sequence[str]) -> tuple[str, ...]:
-    """The channels as a lock names them."""
-    import rattler
-
-    return tuple(rattler.Channel(channel).base_url for channel in channels)
 
 
 def _virtual_packages(target: Target) -> list[Any]:

@@ -99,7 +99,12 @@ def lock_path(directory: Path, environment: str, previous: bool = False) -> Path
     return directory / str(plugin_util("conda_lock").file_name(environment, previous))
 
 
-def new_lock(**fields: Any) -> Any:
+def is_of(lock: Any, environment: Any, channels: Sequence[str]) -> bool:
+    """Whether a lock is of what is declared by now."""
+    return bool(lock.declared == environment.declared and plugin_util("conda_lock").is_of_channels(lock, channels))
+
+
+def new_lock(channels: Sequence[str], **fields: Any) -> Any:
     """A conda_lock.Lock.
 
     Raises:
@@ -107,7 +112,7 @@ def new_lock(**fields: Any) -> Any:
     """
     module = plugin_util("conda_lock")
     with _refusals():
-        lock = module.Lock(**fields)
+        lock = module.Lock(channels=module.channel_addresses(channels), **fields)
         # What uv wrote is read as a host will read it.
         lock = module.parse(module.write(lock), module.file_name(lock.environment))
         if refusal := module.cuda_refusal(lock):

@@ -153,8 +153,8 @@ def rollback(name: str, chosen: Sequence[str], outside: Outside) -> list[Locked]
         if before is None or now is None:
             raise RefusedError(f"Environment {declared.name} has no lock before the present one to go back to.")
         files |= {declared.lock: adapter.lock_text(before), _previous(declared): adapter.lock_text(now)}
-        stale = before.declared != declared.environment.declared
-        told = f"Declare {declared.name} as it was before, too: this lock is of another declaration."
+        stale = _state(declared, before) is LockState.STALE
+        told = f"Declare {declared.name}, or conda_channels, as before, too: this lock is of another declaration."
         done.append(_locked(declared, LockState.CHANGED, before, now, (told,) if stale else ()))
     adapter.write_files(files)
     return done
@@ -298,7 +298,7 @@ def _solved(declared: Declared, looks: Sequence[HostLook], preferred: Any, outsi
         environment=declared.name,
         platform=hosts.platform,
         virtual_packages=hosts.virtual_packages,
-        channels=conda_solver.channel_addresses(declared.channels),
+        channels=declared.channels,
         declared=environment.declared,
         wheels=wanted.wheels,
         conda=tuple(packages),
@@ -370,4 +370,4 @@ def _count(lock: Any) -> int:
 def _state(declared: Declared, lock: Any) -> LockState:
     if lock is None:
         return LockState.MISSING
-    return LockState.LOCKED if lock.declared == declared.environment.declared else LockState.STALE
+    return LockState.LOCKED if adapter.is_of(lock, declared.environment, declared.channels) else LockState.STALE

@@ -40,6 +40,15 @@ HEADER = """\
 SUFFIXED = re.compile(r".+-cu(?:da)?(?P<major>1\d)(?:x|-.+)?")
 CUDA_ITSELF = ("cuda-toolkit", "nvidia-cublas", "nvidia-cuda-nvrtc", "nvidia-cuda-runtime")
 CONDA_CUDA = ("cuda-version", "cudatoolkit")
+# What a channel without an address is on, as conda and rattler have it.
+CHANNELS = "https://conda.anaconda.org/"
+# Anaconda's own channels, whose terms are not conda-forge's, by their names and by their addresses.
+NOT_OURS = re.compile(
+    r"(?:https?://conda\.anaconda\.org/)?(?:defaults|anaconda|main|r|msys2|pkgs/\w+)/*"
+    r"|https?://repo\.(?:anaconda\.com|continuum\.io)(?:/.*)?"
+)
+# A user's name and password, or the token that anaconda.org and its like take in a path.
+HOLDS_A_SECRET = re.compile(r"://[^/]*@|/t/[^/]+/")
 
 
 class CondaLockError(ValueError):
@@ -185,6 +194,32 @@ def declared(environment: Mapping[str, Any]) -> str:
     return _environment(environment).declared
 
 
+def channels_refusal(channels: Sequence[str]) -> str:
+    """Why environments do not come from these channels, as a sentence that names no password; empty where they may."""
+    refused = next((channel for channel in channels if NOT_OURS.fullmatch(channel)), "")
+    if refused:
+        return (
+            f"conda_channels has {refused}, a channel of Anaconda's with terms of its own; "
+            "take conda-forge, or a mirror of it."
+        )
+    if any(HOLDS_A_SECRET.search(channel) for channel in channels):
+        return (
+            "conda_channels has an address that holds a password or a token, which everybody who reads the lock, or "
+            "conda's settings on a host, would see; name a channel without, such as a mirror on your own network."
+        )
+    return ""
+
+
+def channel_addresses(channels: Sequence[str]) -> tuple[str, ...]:
+    """The channels as a lock names them: each by one address, however it was written."""
+    return tuple(f"{_address(channel).rstrip('/')}/" for channel in channels)
+
+
+def is_of_channels(lock: Lock, channels: Sequence[str]) -> bool:
+    """Whether it was solved from these channels, in this order, which is that of their priority."""
+    return channel_addresses(lock.channels) == channel_addresses(channels)
+
+
 def parse(text: str, where: str) -> Lock:
     """Read a lock; `where` is how a refusal names the file.
 
@@ -305,6 +340,12 @@ def _environment(declaration: object) -> Environment:
     if given.get("state", "present") not in {"present", "absent"}:
         raise CondaLockError(f"Environment {name} has state {given['state']!r}; it is present or absent.")
     return Environment(**{key: tuple(value) if isinstance(value, list) else value for key, value in given.items()})
+
+
+def _address(channel: str) -> str:
+    if "://" in channel:
+        return channel
+    return f"file://{channel}" if channel.startswith("/") else CHANNELS + channel
 
 
 def _require(name: str, key: str, value: object, default: object) -> None:

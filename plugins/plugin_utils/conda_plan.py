@@ -24,6 +24,7 @@ class Settings:
     environments: list[dict[str, Any]]
     base: bool
     kernel_pip: list[str]
+    channels: list[str]
     locks: str
     """A directory on the controller."""
     state: str
@@ -37,8 +38,9 @@ def plan(settings: Settings, inventory: str, build: bool = False) -> dict[str, A
     """
     try:
         wanted = _wanted(settings) if settings.state == "present" else []
+        _require_channels(settings)
         _require_locks(wanted, Path(settings.locks), inventory)
-        locked = [_locked(environment, Path(settings.locks), inventory, build) for environment in wanted]
+        locked = [_locked(environment, settings, inventory, build) for environment in wanted]
     except CondaLockError as error:
         return {"refusal": str(error), "look": [], "build": [], "kernels": [], "computing": []}
     return {
@@ -64,6 +66,17 @@ def _wanted(settings: Settings) -> list[Environment]:
     return [*found, Environment(conda_lock.BASE, kernel=False, state="absent")]
 
 
+def _require_channels(settings: Settings) -> None:
+    """See that users' own conda gets no channel that no lock may come from.
+
+    Raises:
+        CondaLockError: It would.
+    """
+    refusal = conda_lock.channels_refusal(settings.channels)
+    if refusal and settings.state == "present":
+        raise CondaLockError(refusal)
+
+
 def _require_locks(wanted: Sequence[Environment], locks: Path, inventory: str) -> None:
     """See that each environment was locked once.
 
@@ -80,13 +93,18 @@ def _require_locks(wanted: Sequence[Environment], locks: Path, inventory: str) -
     raise CondaLockError(f"{has.format(', '.join(lacking))} yet; make it with `{command}`.")
 
 
-def _locked(environment: Environment, locks: Path, inventory: str, build: bool) -> dict[str, Any]:
+def _locked(environment: Environment, settings: Settings, inventory: str, build: bool) -> dict[str, Any]:
     """An environment as module conda_environments takes it."""
     said = {"name": environment.name, "optional": environment.optional, "state": environment.state}
     if environment.state == "absent":
         return said
     command = f"dlhost env lock -i {inventory} {environment.name}"
-    lock = _read(environment, locks / conda_lock.file_name(environment.name), command)
+    lock = _read(environment, Path(settings.locks, conda_lock.file_name(environment.name)), command)
+    if not conda_lock.is_of_channels(lock, settings.channels):
+        raise CondaLockError(
+            f"Environment {environment.name} was locked from other channels than conda_channels has; "
+            f"lock it with `{command}`."
+        )
     refusal = conda_lock.cuda_refusal(lock)
     if refusal:
         raise CondaLockError(refusal)

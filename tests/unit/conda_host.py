@@ -170,6 +170,7 @@ class Host:
 
     def plan(self, *declarations: dict[str, Any]) -> dict[str, Any]:
         settings = {"environments": [*declarations], "base": False, "kernel_pip": [], "state": "present"}
+        settings["channels"] = [self.channel.url]
         settings["locks"] = str(self.locks)
         return dict(plugin("filter.conda_plan").conda_plan(settings, "rig", build=True))
 

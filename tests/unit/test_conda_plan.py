@@ -11,11 +11,12 @@ import pytest
 
 from tests.unit.python_environments import ALPHA, plugin
 
+CHANNEL = "https://conda.example.org/forge"
 WORK = {"name": "work", "python": "3.12", "conda": ["numpy"]}
 
 
 def package(name: str, version: str, **more: Any) -> Any:
-    url = f"https://conda.example.org/forge/linux-64/{name}-{version}-0.conda"
+    url = f"{CHANNEL}/linux-64/{name}-{version}-0.conda"
     lock = plugin("plugin_utils.conda_lock")
     return lock.Package(name, version, "0", 0, "linux-64", url, "0" * 64, **more)
 
@@ -26,7 +27,7 @@ def write(locks: Path, declaration: dict[str, Any], *packages: Any, pip: str = "
         environment=declaration["name"],
         platform="linux-64",
         virtual_packages={"__glibc": "2.36"},
-        channels=("https://conda.example.org/forge",),
+        channels=(CHANNEL,),
         declared=lock.declared(declaration),
         wheels=wheels,
         conda=packages or (package("numpy", "2.4.0"), package("python", "3.12.9")),
@@ -40,6 +41,7 @@ def plan(locks: Path, *declarations: dict[str, Any], **more: Any) -> dict[str, A
         "environments": [*declarations],
         "base": False,
         "kernel_pip": [],
+        "channels": [CHANNEL],
         "locks": str(locks),
         "state": "present",
         **more,
@@ -138,6 +140,23 @@ def test_what_does_not_fit_is_refused_with_the_way_out(
     found = plan(tmp_path, declared)
     assert found["refusal"] == said
     assert found["build"] == []
+
+
+def test_a_lock_of_other_channels_is_refused_with_the_way_out(tmp_path: Path) -> None:
+    write(tmp_path, WORK)
+    refusal = (
+        "Environment work was locked from other channels than conda_channels has; "
+        "lock it with `dlhost env lock -i rig work`."
+    )
+    assert plan(tmp_path, WORK, channels=["conda-forge"])["refusal"] == refusal
+    assert plan(tmp_path, WORK, channels=[CHANNEL, "conda-forge"])["refusal"] == refusal
+    assert plan(tmp_path, WORK, channels=[f"{CHANNEL}/"])["refusal"] == ""
+
+
+@pytest.mark.parametrize("channel", ["defaults", "https://conda.anaconda.org/main/", "https://me:secret@conda.example"])
+def test_no_host_gets_a_channel_that_no_lock_may_come_from(tmp_path: Path, channel: str) -> None:
+    assert plan(tmp_path, channels=[CHANNEL, channel])["refusal"].startswith("conda_channels has ")
+    assert plan(tmp_path, channels=[channel], state="absent")["refusal"] == ""
 
 
 def test_all_that_were_never_locked_are_named_at_once(tmp_path: Path) -> None:

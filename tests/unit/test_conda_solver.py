@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import rattler
 
-from dlhost.adapters.conda_solver import channel_addresses, solve
+from dlhost.adapters.conda_solver import solve
 from dlhost.errors import DlhostError, RefusedError
 from tests.unit.conda_world import add, channel, debian
+from tests.unit.python_environments import plugin
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +102,10 @@ def test_a_channel_that_does_not_answer_is_no_fault_of_the_inventory(address: st
     assert "\n" not in str(error.value) and address.partition("://")[2] in str(error.value)
 
 
-@pytest.mark.parametrize("name", ["defaults", "main", "pkgs/r", "https://repo.anaconda.com/pkgs/main"])
+@pytest.mark.parametrize(
+    "name",
+    ["defaults", "main", "pkgs/r", "https://repo.anaconda.com/pkgs/main", "https://conda.anaconda.org/anaconda"],
+)
 def test_channels_of_anaconda_are_refused(name: str) -> None:
     with pytest.raises(RefusedError, match="take conda-forge"):
         solve("lab", ["numpy"], [name], debian())
@@ -127,5 +132,8 @@ def test_a_package_without_a_checksum_is_refused(tmp_path: Path) -> None:
         solve("lab", ["bare"], [tmp_path.as_uri()], debian())
 
 
-def test_a_channel_has_one_address_in_a_lock() -> None:
-    assert channel_addresses(["conda-forge"]) == ("https://conda.anaconda.org/conda-forge/",)
+@pytest.mark.parametrize(
+    "channel", ["conda-forge", "conda-forge/label/dev", "https://c.example/forge", "http://127.0.0.1:8581/", "/srv/c"]
+)
+def test_a_channel_has_the_address_in_a_lock_that_the_solver_asks(channel: str) -> None:
+    assert plugin("plugin_utils.conda_lock").channel_addresses([channel]) == (rattler.Channel(channel).base_url,)

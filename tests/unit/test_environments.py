@@ -543,13 +543,15 @@ def test_a_difference_names_each_package_and_has_an_exit_code(rig: Rig) -> None:
     )
 
 
-@pytest.mark.parametrize("declared", [[LAB], [{**LAB, "pip": []}]])
-def test_a_lock_that_is_not_what_is_declared_is_a_difference(rig: Rig, declared: Any) -> None:
+@pytest.mark.parametrize(
+    ("declared", "variables"), [(LAB, {}), ({**LAB, "pip": []}, {}), (LAB, {"conda_channels": ["conda-forge"]})]
+)
+def test_a_lock_that_is_not_what_is_declared_is_a_difference(rig: Rig, declared: Any, variables: Any) -> None:
     rig("lock")
     rig.install("alpha", "beta")
-    if declared == [LAB]:
+    if (declared, variables) == (LAB, {}):
         rig.lock_file().unlink()
-    rig.declare(*declared)
+    rig.declare(declared, **variables)
     result = rig("diff")
     assert result.exit_code == ExitCode.DRIFT
     assert "dlhost env lock -i rig lab" in result.stdout
@@ -645,7 +647,7 @@ def test_a_rollback_to_another_declaration_says_what_is_left_to_do(rig: Rig) -> 
     rig("lock")
     result = rig("rollback", "lab")
     assert result.exit_code == ExitCode.USER_MUST_ACT
-    assert "Declare lab as it was before, too" in result.stdout
+    assert "Declare lab, or conda_channels, as before, too" in result.stdout
 
 
 def test_there_is_nothing_to_go_back_to_after_one_lock(rig: Rig) -> None:
