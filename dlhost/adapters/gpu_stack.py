@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -46,16 +46,18 @@ def require_branch(branch: str) -> None:
         raise UsageError(f"There is no driver branch {branch}. Maintained are {', '.join(maintained)}.")
 
 
-def refusals(host: Host, roles: Mapping[str, Mapping[str, Any]], control_path_dir: Path) -> tuple[str, ...]:
+def refusals(
+    host: Host, roles: Mapping[str, Mapping[str, Any]], judged: Collection[str], control_path_dir: Path
+) -> tuple[str, ...]:
     """What the GPU roles would refuse of a host, before one of them or of those before them changes anything.
 
-    Of a host that does not answer it says nothing: the run tells.
+    Of a host that does not answer it says nothing: the run tells. `roles` and `judged` are those of advise.
     """
     sysfs = str(roles.get("nvidia_driver", {}).get("nvidia_driver_sysfs") or "/sys")
     looked = openssh.ask(host, control_path_dir, _whole(sysfs), TIMEOUT_S)
     if looked.contact is not Contact.REACHED or not looked.printed.endswith(f"{LAST_WORD}\n"):
         return ()
-    return advise(facts(looked.printed), roles).refusals
+    return advise(facts(looked.printed), roles, judged).refusals
 
 
 def driver_release(host: Host, control_path_dir: Path) -> str:
@@ -81,65 +83,75 @@ def branch_of(release: str) -> str:
     return branch
 
 
-def advise(gpu: Mapping[str, Any], roles: Mapping[str, Mapping[str, Any]]) -> Advice:
-    """What the GPU roles would say of a host, in their own words; `roles` are those that it gets, with settings."""
+def advise(
+    gpu: Mapping[str, Any], roles: Mapping[str, Mapping[str, Any]], judged: Collection[str] = ROLES
+) -> Advice:
+    """What the GPU roles would say of a host, in their own words.
+
+    Args:
+        gpu: What was seen there.
+        roles: The GPU roles that it gets, with their variables.
+        judged: Those of them whose turn it is; the others are there for what these are told of them.
+    """
     table = plugin_util("compatibility").load()
-    cards = [table.card(card["device_id"], card["name"]) for card in gpu["gpus"]]
-    driver = _settings("nvidia_driver", roles)
-    branch = str(driver["branch"]) if "branch" in driver else None
-    judged = {f"{role}_{name}": roles[role].get(f"{role}_{name}") for role in roles for name in _judged(role)}
-    templates = sorted(name for name, value in judged.items() if "{{" in str(value))
-    refusals: list[str] = []
-    warnings: list[str] = []
-    if driver and not templates:
-        if "nvidia_repo" in roles:
-            repository = _plan("nvidia_repo", _settings("nvidia_repo", roles), gpu, table)
-            refusals.append(repository["refusal"])
-            # The playbook hands it on.
-            driver["source"] = repository["source"]
-        planned = _plan("nvidia_driver", driver, gpu, table)
-        warnings += planned["warnings"]
-        refusals.append(planned["refusal"])
-    if not templates:
-        refusals += _toolkit_refusals(table, cards, roles, branch)
-    verdict = table.verdict(
-        cards, None if templates else branch, "auto" if templates else driver.get("kernel_module", "auto")
+    cards = [table.card(card["device_id"], card["name"]) for card in plugin_util("nvidia_facts").own_gpus(gpu)]
+    settings = {role: _settings(role, roles[role]) for role in ROLES if role in roles}
+    templates = sorted(
+        f"{role}_{name}" for role, values in settings.items() for name, value in values.items() if "{{" in str(value)
     )
+    plans = {} if templates else _plans(settings, gpu, table)
+    driver = {} if templates else settings.get("nvidia_driver", {})
+    verdict = table.verdict(cards, driver.get("branch"), driver.get("kernel_module", "auto"))
+    said = [plan for role, plan in plans.items() if role in judged]
     return Advice(
-        refusals=tuple(filter(None, refusals)),
-        warnings=tuple(warnings),
+        # Of a distribution that dlhost does not know all roles say the same.
+        refusals=tuple(dict.fromkeys(plan["refusal"] for plan in said if plan["refusal"])),
+        warnings=tuple(warning for plan in said for warning in plan.get("warnings", ())),
         unjudged=f"only a run can tell, since templates set {', '.join(templates)}" if templates else "",
         nearest=", ".join(_parts(verdict)),
         package_version=_package_version(gpu["packages"]),
     )
 
 
-def _judged(role: str) -> Iterable[str]:
-    """Those variables of a role that its advice depends on."""
-    if role in {"nvidia_repo", "nvidia_driver"}:
-        return [field.name for field in dataclasses.fields(plugin_util(f"{role}_plan").Settings)]
-    return {"cuda_toolkit": ["versions"], "cudnn": ["cuda_majors"]}.get(role, [])
+def _settings(role: str, variables: Mapping[str, Any]) -> dict[str, Any]:
+    """Those variables of a role that its plan depends on, without its prefix."""
+    fields = dataclasses.fields(plugin_util(f"{role}_plan").Settings)
+    return {field.name: variables[f"{role}_{field.name}"] for field in fields}
 
 
-def _plan(role: str, settings: Mapping[str, Any], gpu: Mapping[str, Any], table: Any) -> Any:
-    """What the role would do here, or why not."""
+def _plans(settings: Mapping[str, Mapping[str, Any]], gpu: Mapping[str, Any], table: Any) -> dict[str, Any]:
+    """What each role would do, or why not, as far as that is known before its own look; each is told of the others
+    what playbooks/vars/given.yml has it told.
+    """
+    today = datetime.now(UTC).date()
+    repository, driver, toolkit, cudnn = (settings.get(role, {}) for role in ROLES)
+    releases = [str(release) for release in toolkit.get("versions", ())]
+    majors = [int(major) for major in cudnn.get("cuda_majors", ())]
+    plans: dict[str, Any] = {}
+    source, toolkit_source = {}, {}
+    if repository:
+        without_gpu = bool(driver.get("allow_no_gpu") or releases or majors)
+        told = {**repository, "without_gpu": without_gpu}
+        plans["nvidia_repo"] = _plan("nvidia_repo", told, facts=gpu, table=table, today=today)
+        source = {"source": plans["nvidia_repo"]["source"]}
+        toolkit_source = {"source": plans["nvidia_repo"]["toolkit_source"]}
+    if driver:
+        plans["nvidia_driver"] = _plan("nvidia_driver", {**driver, **source}, facts=gpu, table=table, today=today)
+    if toolkit:
+        told = {**toolkit, **toolkit_source, "versions": releases, "driver": driver.get("branch", "")}
+        plans["cuda_toolkit"] = _plan("cuda_toolkit", told, facts=gpu, table=table, pairs=())
+    if cudnn:
+        told = {**cudnn, **toolkit_source, "cuda_majors": majors, "toolkits": releases}
+        plans["cudnn"] = _plan("cudnn", told, facts=gpu, table=table, pairs=())
+    return plans
+
+
+def _plan(role: str, settings: Mapping[str, Any], **known: Any) -> Any:
     module = plugin_util(f"{role}_plan")
-    wanted = module.Settings(**{name: settings[name] for name in _judged(role)})
-    return module.plan(gpu, wanted, table, datetime.now(UTC).date())
-
-
-def _toolkit_refusals(
-    table: Any, cards: Any, roles: Mapping[str, Mapping[str, Any]], branch: str | None
-) -> Iterator[str]:
-    for release in _settings("cuda_toolkit", roles).get("versions", ()):
-        yield table.cuda_refusal(cards, str(release), branch)
-    for major in _settings("cudnn", roles).get("cuda_majors", ()):
-        yield table.cudnn_refusal(cards, int(major))
-
-
-def _settings(role: str, roles: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """A role's variables without its prefix."""
-    return {name.removeprefix(f"{role}_"): value for name, value in roles.get(role, {}).items()}
+    try:
+        return module.plan(settings=module.Settings(**settings), **known)
+    except plugin_util("compatibility").CompatibilityError as error:
+        return {"refusal": str(error)}
 
 
 def _parts(verdict: Any) -> Iterator[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import getpass
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -92,7 +92,9 @@ class Outside:
     ask: Callable[[str], str] | None = None
     confirm: Callable[[str], bool] | None = None
     offers: Callable[[Iterable[Host], Path], Mapping[str, Offer]] = openssh.offers
-    refusals_of_gpus: Callable[[Host, Mapping[str, Mapping[str, Any]], Path], Sequence[str]] = gpu_stack.refusals
+    refusals_of_gpus: Callable[[Host, Mapping[str, Mapping[str, Any]], Collection[str], Path], Sequence[str]] = (
+        gpu_stack.refusals
+    )
     tell: Callable[[Iterable[monitoring.Message], Path], list[str]] = monitoring.tell
     announce: Callable[[Sequence[str], Sequence[str]], None] = lambda _hosts, _roles: None
     listen: Listener = lambda _event: None
@@ -393,12 +395,12 @@ def _refused_for_gpus(probes: Iterable[Probe], outside: Outside, scope: _Scope, 
     asked: list[tuple[Host, dict[str, dict[str, Any]]]] = []
     for probe in probes:
         host = hosts[probe.host]
-        schemas = [one for one in scope.schemas if one.role in gpu_stack.ROLES and one.role in scope.roles]
+        schemas = [one for one in scope.schemas if one.role in gpu_stack.ROLES]
         present = content.present_settings(schemas, host)
-        if present and probe.contact is Contact.REACHED:
+        if not present.keys().isdisjoint(scope.roles) and probe.contact is Contact.REACHED:
             asked.append((on_port(host, probe.port), present))
     with ThreadPoolExecutor(openssh.AT_ONCE) as pool:
-        told = pool.map(lambda one: outside.refusals_of_gpus(one[0], one[1], sockets), asked)
+        told = pool.map(lambda one: outside.refusals_of_gpus(one[0], one[1], scope.roles, sockets), asked)
         return [
             f"{host.name}: {refusal}" for (host, _), refusals in zip(asked, told, strict=True) for refusal in refusals
         ]

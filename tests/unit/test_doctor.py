@@ -62,6 +62,17 @@ def of(gpu: Mapping[str, Any], *, ended: bool = True, **settings: object) -> dic
     return found(of_gpus(look(gpu, ended=ended), advice, "rig", wanted=True))
 
 
+def toolkit_refusals(
+    gpu: Mapping[str, Any], judged: Sequence[str] = gpu_stack.ROLES, **variables: object
+) -> tuple[str, ...]:
+    """What is refused of a host with variables of any GPU role."""
+    roles = {
+        role: defaults | {name: value for name, value in variables.items() if name in defaults}
+        for role, defaults in DEFAULTS.items()
+    }
+    return gpu_stack.advise(gpu, roles, judged).refusals
+
+
 # A host without its GPUs ---------------------------------------------------------------------------------------------
 
 
@@ -226,15 +237,63 @@ def test_the_compatibility_tables_verdict(
 
 
 def test_toolkits_are_held_against_the_cards_too() -> None:
-    roles: dict[str, dict[str, Any]] = {
-        "nvidia_driver": DRIVER,
-        "nvidia_repo": DEFAULTS["nvidia_repo"],
-        "cuda_toolkit": {"cuda_toolkit_versions": ["13.0", "12.9"]},
-        "cudnn": {"cudnn_cuda_majors": [13]},
-    }
-    refusals = gpu_stack.advise(facts(gpus=[GTX_1070]), roles).refusals
+    wanted: dict[str, Any] = {"cuda_toolkit_versions": ["13.0", "12.9"], "cudnn_cuda_majors": [13]}
 
-    assert [refusal.partition(" has no code")[0] for refusal in refusals] == ["CUDA 13.0", "cuDNN for CUDA 13"]
+    assert [refusal.partition(" has no code")[0] for refusal in toolkit_refusals(facts(gpus=[GTX_1070]), **wanted)] == [
+        "CUDA 13.0",
+        "cuDNN 9.* for CUDA 13",
+    ]
+
+
+def test_an_older_cudnn_serves_a_card_that_the_newest_does_not() -> None:
+    wanted: dict[str, Any] = {"cuda_toolkit_versions": ["12.9"], "cudnn_cuda_majors": [12]}
+    (refusal,) = toolkit_refusals(facts(gpus=[GTX_1070]), **wanted)
+
+    assert "take cuDNN 9.10.2" in refusal
+    assert toolkit_refusals(facts(gpus=[GTX_1070]), **wanted, cudnn_version="9.10.2.*") == ()
+
+
+def test_a_card_that_a_virtual_machine_has_is_held_against_nothing() -> None:
+    passed_through = facts("gpu=0000:09:00.0|1b81|vfio-pci")
+
+    assert toolkit_refusals(passed_through, cuda_toolkit_versions=["13.0"], cudnn_cuda_majors=[13]) == ()
+    assert gpu_stack.advise(passed_through, DEFAULTS).nearest == gpu_stack.advise(facts(), DEFAULTS).nearest
+
+
+@pytest.mark.parametrize(
+    ("lines", "variables", "words"),
+    [
+        ([], {"nvidia_repo_source": "distro", "cuda_toolkit_versions": ["12.9"]}, "Debian 13 itself has CUDA 12.4"),
+        ([], {"nvidia_repo_source": "distro", "cudnn_cuda_majors": [12]}, "Debian 13 itself has no cuDNN"),
+        ([], {"cudnn_cuda_majors": [13]}, "of no use without CUDA 13 itself"),
+        (
+            ["package=libcudnn8|8.9.7.29-1|installed|install"],
+            {"cuda_toolkit_versions": ["12.9"], "cudnn_cuda_majors": [12]},
+            "remove libcudnn8 and run again",
+        ),
+    ],
+)
+def test_what_the_look_tells_of_toolkits_is_refused_before_a_role_acts(
+    lines: list[str], variables: dict[str, Any], words: str
+) -> None:
+    refused = toolkit_refusals(facts(*lines), judged=["cuda_toolkit", "cudnn"], **variables)
+
+    assert [words in refusal for refusal in refused] == [True]
+
+
+def test_who_is_not_meant_tells_the_others_what_they_need() -> None:
+    """A toolkit by itself is held against the driver of the inventory, whatever still runs."""
+    old = facts("loaded=NVRM version: NVIDIA UNIX x86_64 Kernel Module  535.10  Release Build")
+
+    assert toolkit_refusals(old, ["cuda_toolkit"], cuda_toolkit_versions=["13.0"]) == ()
+    assert toolkit_refusals(old, ["cudnn"], nvidia_driver_branch="470") == ()
+
+
+def test_an_unknown_distribution_is_refused_once() -> None:
+    gpu = facts() | {"platform": "debian-11", "version": "11"}
+    (refusal,) = toolkit_refusals(gpu, cuda_toolkit_versions=["13.0"])
+
+    assert refusal.startswith("dlhost does not know debian-11")
 
 
 def test_the_source_of_packages_is_judged_and_handed_on() -> None:

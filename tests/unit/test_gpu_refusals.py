@@ -43,6 +43,13 @@ def test_only_hosts_and_roles_that_are_meant_are_judged(gpus: World, rig: Path) 
     assert len(gpus.runs) == 1
 
 
+def test_a_role_that_runs_alone_is_judged_alone_by_what_the_others_tell_it(gpus: World) -> None:
+    gpus("provision", *RIG, "--roles", "cudnn")
+
+    assert gpus.gpus_judged["alpha"] == {"cudnn"}
+    assert "cuda_toolkit" in gpus.gpu_settings["alpha"]
+
+
 def test_every_reboot_can_be_left_to_the_user(gpus: World) -> None:
     gpus("provision", *RIG, "--no-reboot", "-e", "nvidia_driver_branch=595")
 
@@ -61,8 +68,8 @@ def test_the_words_are_the_roles_own(tmp_path: Path) -> None:
     here = Host("alpha", (), Connection(transport="local"))
     schemas = [schema for schema in content.role_schemas() if schema.role in gpu_stack.ROLES]
     roles = {schema.role: content.settings(schema, here) for schema in schemas}
-    assert gpu_stack.refusals(here, roles, tmp_path) == ()
+    assert gpu_stack.refusals(here, roles, gpu_stack.ROLES, tmp_path) == ()
 
     roles["nvidia_driver"]["nvidia_driver_branch"] = "999"
-    (refusal,) = gpu_stack.refusals(here, roles, tmp_path)
+    (refusal,) = gpu_stack.refusals(here, roles, gpu_stack.ROLES, tmp_path)
     assert refusal.startswith("There is no driver branch 999 in dlhost's table")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import textwrap
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -140,6 +140,7 @@ class World:
     at_terminal: bool = False
     gpus: dict[str, tuple[str, ...]] = field(default_factory=dict)
     gpu_settings: dict[str, Mapping[str, Mapping[str, Any]]] = field(default_factory=dict)
+    gpus_judged: dict[str, set[str]] = field(default_factory=dict)
     told: list[Message] = field(default_factory=list)
     untold: list[str] = field(default_factory=list)
 
@@ -169,8 +170,11 @@ class World:
         self.asked += [(host.name, host.connection.port) for host in hosts]
         return {name: offer for name, offer in self.offers.items() if name in dict(self.asked)}
 
-    def refusals_of_gpus(self, host: Host, roles: Mapping[str, Mapping[str, Any]], _sockets: Path) -> tuple[str, ...]:
+    def refusals_of_gpus(
+        self, host: Host, roles: Mapping[str, Mapping[str, Any]], judged: Collection[str], _sockets: Path
+    ) -> tuple[str, ...]:
         self.gpu_settings[host.name] = roles
+        self.gpus_judged[host.name] = set(judged) & set(roles)
         return self.gpus.get(host.name, ())
 
     def tell(self, messages: Iterable[Message], _sockets: Path) -> list[str]:
