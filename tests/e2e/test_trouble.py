@@ -80,6 +80,22 @@ def test_an_unsupported_system(dlhost: Installed, bare: Host) -> None:
     assert "absent" in bare.execute("test -e /etc/dlhost || echo absent")
 
 
+def test_values_of_the_last_role_are_refused_before_the_first_has_acted(dlhost: Installed, make_host: MakeHost) -> None:
+    bare = make_host()
+    dlhost.begin("rig", bare, workspace=True)
+    site = "path: /mine/, upstream: 'http://127.0.0.1:9000'"
+    for wrong, said in {
+        "path: /mine, upstream: 'http://127.0.0.1:9000'": "/mine is not like that",
+        f"{site}, basic_auth: [{{name: ada, password: '{{{{ nobody_set_it }}}}'}}]": "'nobody_set_it' is undefined",
+    }.items():
+        set_variable(dlhost, f"nginx_proxy_sites: [{{{wrong}}}]")
+        done = dlhost.run("provision", "-i", "rig", "--yes")
+        assert done.returncode == 5, done.stdout + done.stderr
+        assert said in done.stdout
+        assert "Traceback" not in done.stdout + done.stderr
+    assert "absent" in bare.execute("test -e /etc/dlhost || echo absent")
+
+
 def test_no_room_on_the_disk(dlhost: Installed, rig: Host) -> None:
     rig.execute("mount -o remount,size=1m /tmp")
     done = dlhost.run("provision", "-i", "rig")
