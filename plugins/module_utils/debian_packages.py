@@ -78,15 +78,17 @@ def install(
     *,
     replaces: Collection[str] = (),
     protects: Collection[str] = (),
+    downgrades: Collection[str] = (),
     hold: bool | None = None,
     on_start: Callable[[], None] = lambda: None,
 ) -> Transaction:
     """Install the packages, NAME or NAME=VERSION, without recommendations, in one transaction; returns what it did.
 
     It may purge installed packages that match the shell patterns in `replaces`, and no others; without names it does
-    nothing else. It may neither bring, change nor remove what matches `protects` and is not among the names. `hold`
-    says whether apt leaves the packages as they are from then on; without it, what was held is held again. `on_start`
-    is called when nothing speaks against it.
+    nothing else. It may neither bring, change nor remove what matches `protects` and is not among the names, nor take
+    back to an older version what does not match `downgrades` and is not among them with a version. `hold` says whether
+    apt leaves the packages as they are from then on; without it, what was held is held again. `on_start` is called when
+    nothing speaks against it.
 
     Raises:
         PackagesError: A lock is held for too long, a name is unknown, there is no room, apt would do what it may not,
@@ -96,7 +98,7 @@ def install(
     if was_cut():
         failure = "An installation was cut and dpkg cannot finish it"
         _must(failure, timeout_s, "dpkg", "--configure", "-a", *KEEP_CONFIGURATION)
-    terms = _terms(names, replaces, protects)
+    terms = _terms(names, replaces, protects, downgrades)
     transaction = _carry_out(terms, timeout_s, on_start) if _is_due(terms) else Transaction()
     if hold is not None:
         set_held(terms.own, held=hold, check=False)
@@ -104,14 +106,18 @@ def install(
 
 
 def foresee(
-    names: Collection[str], *, replaces: Collection[str] = (), protects: Collection[str] = ()
+    names: Collection[str],
+    *,
+    replaces: Collection[str] = (),
+    protects: Collection[str] = (),
+    downgrades: Collection[str] = (),
 ) -> Transaction | None:
     """What `install` would do, without a trace on the host; None where the present package lists cannot tell.
 
     Raises:
         PackagesError: It would be refused.
     """
-    terms = _terms(names, replaces, protects)
+    terms = _terms(names, replaces, protects, downgrades)
     if not _is_due(terms):
         return Transaction()
     if terms.wishes and (_sources_are_newer() or _unknown(terms.names)):
@@ -121,10 +127,12 @@ def foresee(
     return transaction
 
 
-def _terms(names: Collection[str], replaces: Collection[str], protects: Collection[str]) -> Terms:
+def _terms(
+    names: Collection[str], replaces: Collection[str], protects: Collection[str], downgrades: Collection[str]
+) -> Terms:
     due = unmet(names)
     wishes, met = (tuple(Wish.from_text(name) for name in names if (name in due) is is_due) for is_due in (True, False))
-    return Terms(wishes, met, tuple(replaces), tuple(protects))
+    return Terms(wishes, met, tuple(replaces), tuple(protects), tuple(downgrades))
 
 
 def _is_due(terms: Terms) -> bool:

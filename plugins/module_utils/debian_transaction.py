@@ -93,13 +93,15 @@ class Transaction:
 class Terms:
     """What a transaction may do: bring what is wished, and let go of what matches `replaces`; never what is protected.
 
-    `replaces` and `protects` are shell patterns of package names. What is wished and there already is in `met`.
+    `replaces`, `protects` and `downgrades` are shell patterns of package names. What is wished and there already is in
+    `met`; what matches `downgrades` may go back to an older version.
     """
 
     wishes: tuple[Wish, ...]
     met: tuple[Wish, ...] = ()
     replaces: tuple[str, ...] = ()
     protects: tuple[str, ...] = ()
+    downgrades: tuple[str, ...] = ()
 
     @property
     def names(self) -> list[str]:
@@ -136,7 +138,7 @@ class Terms:
                 f"remove {them} yourself if this host can do without {them}, and run again."
             )
         back = sorted(transaction.downgraded - {wish.name for wish in self.wishes if wish.version})
-        back = [name for name in back if not self.lets_go(name)]
+        back = [name for name in back if not self.lets_go(name) and not matches(name, self.downgrades)]
         if back:
             return (
                 f"{wished} bring back an older {listed(back)}, so nothing was changed; another source has a newer one."

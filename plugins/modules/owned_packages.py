@@ -41,6 +41,13 @@ options:
     type: list
     elements: str
     default: []
+  downgrades:
+    description:
+      - Shell patterns of package names that the transaction may take back to an older version, beside O(names) that
+        have one.
+    type: list
+    elements: str
+    default: []
   hold:
     description:
       - Whether apt leaves the packages as they are from then on. For its own transaction the module lifts the hold,
@@ -108,6 +115,7 @@ def main() -> None:
             "names": names,
             "replaces": names,
             "protects": names,
+            "downgrades": names,
             "hold": {"type": "bool"},
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
         },
@@ -125,7 +133,7 @@ def install(request: dict, check: bool) -> dict[str, object]:
     """Install what is missing; returns the module's result."""
     names, hold = request["names"], request["hold"]
     bare = [Wish.from_text(name).name for name in names]
-    terms = {"replaces": request["replaces"], "protects": request["protects"]}
+    terms = {name: request[name] for name in ("replaces", "protects", "downgrades")}
     was_cut = debian_packages.was_cut()
     due = [Wish.from_text(name).name for name in debian_packages.unmet(names)]
     to_mark = [] if hold is None else debian_packages.set_held(bare, held=hold, check=True)

@@ -19,6 +19,8 @@ DISTRO, NVIDIA = "distro", "nvidia"
 # NVIDIA's packages for Ubuntu lost the branch from their names with the next one.
 LAST_NAMED_BRANCH = 580
 PINNING = "nvidia-driver-pinning-"
+# What is of the driver, and counts by itself.
+OWN_COUNT = ("linux-modules-nvidia-", "nvidia-persistenced")
 # What has the kernel module: built here by DKMS, or built and signed by Ubuntu.
 KERNEL_PART = re.compile(
     r"nvidia-(?:(?:tesla|legacy)-\w+-)?(?:open-)?kernel-(?:open-)?dkms"
@@ -53,10 +55,9 @@ class Wanted:
     def driver(self) -> list[str]:
         return [*self.user_space, self.kernel]
 
-    def of(self, branch: str, releases: Mapping[str, str]) -> list[str]:
-        """The driver's packages with their releases or the branch; those that count by themselves, without."""
-        others = ("linux-modules-nvidia-", "nvidia-persistenced")
-        wishes = {name: releases.get(name, f"{branch}.*") for name in self.driver if not name.startswith(others)}
+    def of(self, pattern: str, releases: Mapping[str, str]) -> list[str]:
+        """The driver's packages with their releases or the pattern; those that count by themselves, without."""
+        wishes = {name: releases.get(name, pattern) for name in self.driver if not name.startswith(OWN_COUNT)}
         return [f"{name}={wishes[name]}" if name in wishes else name for name in self.driver]
 
 
@@ -64,6 +65,7 @@ def wanted(
     distribution: str,
     source: str,
     branch: str,
+    version: str,
     kernel_module: str,
     profile: str,
     flavour: str,
@@ -76,6 +78,7 @@ def wanted(
         distribution: debian or ubuntu.
         source: distro or nvidia.
         branch: The driver's, as 580.
+        version: The one release of it that is to be there, as 580.95.05; empty for any.
         kernel_module: open or proprietary.
         profile: headless or desktop.
         flavour: What the running kernel's packages end in, as amd64 or generic-hwe-24.04; empty for a foreign kernel.
@@ -93,7 +96,7 @@ def wanted(
     else:
         of = f"-{branch}" if int(branch) <= LAST_NAMED_BRANCH else ""
         user_space, kernel = _ubuntu(of, f"libnvidia-compute{of}", is_open, is_desktop)
-    pinning = [f"{PINNING}{branch}"] if source == NVIDIA else []
+    pinning = [f"{PINNING}{version or branch}"] if source == NVIDIA else []
     # The package that follows the kernel, so that its updates bring their headers along.
     headers = [f"linux-headers-{flavour}"] if flavour and not prebuilt else []
     return Wanted((*pinning, *headers), tuple(user_space), kernel)
@@ -176,6 +179,18 @@ def installed(packages: Mapping[str, Mapping[str, Any]]) -> Installed | None:
 def of_other_branch(name: str, versions: Mapping[str, str], branch: str) -> bool:
     """Whether a package is installed, and counts like a driver of another branch."""
     return branch_of(upstream(versions.get(name, ""))) not in ("", branch)
+
+
+def of_other_version(name: str, versions: Mapping[str, str], version: str) -> bool:
+    """Whether a package is installed that counts like the driver, and is not of this very version."""
+    return not name.startswith(OWN_COUNT) and upstream(versions.get(name, "")) not in ("", version)
+
+
+def ahead(versions: Mapping[str, str], version: str) -> list[str]:
+    """What is there of the driver's branch that would have to go back for this version."""
+    found = {name: upstream(there) for name, there in versions.items() if DRIVER_PART.match(name)}
+    of_branch = {name: there for name, there in found.items() if there and branch_of(there) == branch_of(version)}
+    return [name for name, there in of_branch.items() if numbers(there) > numbers(version)]
 
 
 def clashing(versions: Mapping[str, str], new: Wanted, branch: str) -> list[str]:

@@ -44,6 +44,7 @@ class Settings:
 
     state: str
     branch: str
+    version: str
     source: str
     kernel_module: str
     profile: str
@@ -220,7 +221,15 @@ def choose(host: Host, settings: Settings, table: Table) -> Choice:
     if source == DISTRO and _keeps_its_desktop(host, settings):
         for_servers, profile = False, "desktop" if names.is_for_a_screen(host.versions) else settings.profile
     chosen = names.wanted(
-        facts["distribution"], source, settings.branch, kernel_module, profile, flavour, prebuilt, for_servers
+        facts["distribution"],
+        source,
+        settings.branch,
+        settings.version,
+        kernel_module,
+        profile,
+        flavour,
+        prebuilt,
+        for_servers,
     )
     return Choice(settings.branch, source, kernel_module, prebuilt, flavour, chosen)
 
@@ -397,7 +406,11 @@ def _transaction(host: Host, choice: Choice, settings: Settings) -> dict[str, An
     replaces = names.clashing(versions, wanted, choice.branch)
     missing = [name for name in [*first, *wanted.driver] if name not in versions]
     # Debian's names have no branch in them: what is there may be of another.
-    outdated = [name for name in wanted.driver if names.of_other_branch(name, versions, choice.branch)]
+    other_branch = [name for name in wanted.driver if names.of_other_branch(name, versions, choice.branch)]
+    exact = settings.version
+    bound = [*wanted.driver, *following] if exact else []
+    outdated = other_branch + [name for name in bound if names.of_other_version(name, versions, exact)]
+    pattern = f"{exact}-*" if exact else f"{choice.branch}.*"
     behind = _behind(host, choice) if settings.newest else {}
     loose = [
         name
@@ -408,13 +421,17 @@ def _transaction(host: Host, choice: Choice, settings: Settings) -> dict[str, An
     return {
         "packages": [*first, *wanted.driver, *following],
         "main": wanted.user_space[0],
-        "other_branch": outdated,
+        "outdated": list(dict.fromkeys(outdated)),
         "first": first,
         # Until then apt would mix the branches.
         "pin_due": choice.source == NVIDIA and wanted.first[0] not in versions,
         "pinned": pinned,
         "first_due": bool(pinned or set(first) - set(versions)),
-        "driver": [*wanted.of(choice.branch, behind), *following],
+        "driver": [
+            *wanted.of(pattern, behind),
+            *(f"{name}={pattern}" if exact and names.COMPANION.match(name) else name for name in following),
+        ],
+        "downgrades": names.ahead(versions, exact) if exact else [],
         "behind": sorted(behind),
         "replaces": replaces,
         "missing": missing,

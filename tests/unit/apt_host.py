@@ -116,7 +116,8 @@ class AptHost:
 
     def install(self, *names: str, check: bool = False, **request: Any) -> dict[str, Any]:
         """What the module answers for role `test`."""
-        asked = {"role": "test", "names": list(names), "replaces": [], "protects": [], "hold": None, **request}
+        patterns: dict[str, list[str]] = {"replaces": [], "protects": [], "downgrades": []}
+        asked = {"role": "test", "names": list(names), "hold": None, **patterns, **request}
         answer: dict[str, Any] = self.module.install(asked, check)
         return answer
 

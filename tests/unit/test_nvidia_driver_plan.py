@@ -14,6 +14,7 @@ TODAY = date(2026, 11, 21)
 SETTINGS: dict[str, Any] = {
     "state": "present",
     "branch": "580",
+    "version": "",
     "source": "nvidia",
     "kernel_module": "auto",
     "profile": "headless",
@@ -269,7 +270,7 @@ def test_an_image_gets_the_driver_without_a_card_and_nothing_is_loaded() -> None
         ({"packages": {"nvidia-driver-cuda": package("580.95.05-1")}}, "loose"),
         ({"packages": {"nvidia-driver-pinning-580": package("580-1", status="config-files")}}, "first_due"),
         ({"packages": {"nvidia-kernel-open-dkms": package("580.95.05-1", status="config-files")}}, "missing"),
-        ({"packages": {"nvidia-driver-cuda": package("590.48.01-1", held=True)}}, "other_branch"),
+        ({"packages": {"nvidia-driver-cuda": package("590.48.01-1", held=True)}}, "outdated"),
         ({"packages": {"nvidia-driver-pinning-590": package("590-1")}}, "first_due"),
         ({"dpkg_was_cut": True}, "packages_due"),
     ],
@@ -306,7 +307,7 @@ def test_another_branch_goes_in_one_transaction_and_the_toolkit_stays() -> None:
 
     assert found["refusal"] == ""
     assert set(found["replaces"]) == {"cuda-drivers-570", "nvidia-settings", "libcuda1"}
-    assert found["other_branch"] == ["nvidia-driver-cuda", "nvidia-kernel-dkms"]
+    assert found["outdated"] == ["nvidia-driver-cuda", "nvidia-kernel-dkms"]
 
 
 def test_libraries_of_another_branch_go_back_with_the_driver() -> None:
@@ -407,6 +408,78 @@ def test_no_newer_release_comes_under_a_running_job() -> None:
 
     assert "python3 (ada, process 4242) uses the GPU" in plan(facts, newest=True)["refusal"]
     assert plan(facts)["refusal"] == ""
+
+
+EXACT = {"version": "580.126.20"}
+
+
+@pytest.mark.parametrize(
+    ("facts", "settings", "packages"),
+    [
+        (
+            host("T4"),
+            EXACT,
+            "nvidia-driver-pinning-580.126.20 linux-headers-amd64 nvidia-driver-cuda=580.126.20-* "
+            "nvidia-kernel-open-dkms=580.126.20-*",
+        ),
+        (
+            host("T4"),
+            {"source": "distro", "branch": "535", "version": "535.261.03", "allow_end_of_life": True},
+            # Debian counts its daemon by itself.
+            "linux-headers-amd64 libcuda1=535.261.03-* nvidia-smi=535.261.03-* nvidia-persistenced "
+            "nvidia-kernel-dkms=535.261.03-*",
+        ),
+        (
+            host("T4", **UBUNTU),
+            {"source": "nvidia", "branch": "595", "version": "595.45.04"},
+            "nvidia-driver-pinning-595.45.04 linux-headers-generic libnvidia-compute=595.45.04-* "
+            "nvidia-utils=595.45.04-* nvidia-compute-utils=595.45.04-* nvidia-dkms-open=595.45.04-*",
+        ),
+    ],
+    ids=["debian", "debians-own", "ubuntu"],
+)
+def test_one_release_is_asked_for_by_its_number(facts: dict[str, Any], settings: dict[str, Any], packages: str) -> None:
+    found = plan(facts, **settings)
+
+    assert (found["refusal"], found["first"] + found["driver"]) == ("", packages.split())
+
+
+@pytest.mark.parametrize("there", ["580.95.05", "580.142"])
+def test_the_driver_goes_to_its_release_forwards_or_back(there: str) -> None:
+    found = plan(with_driver("T4", version=there), **EXACT)
+
+    assert found["pinned"] == ["nvidia-driver-pinning-580"]
+    assert found["outdated"] == ["nvidia-driver-cuda", "nvidia-kernel-open-dkms"]
+    assert (found["packages_due"], found["driver_changes"], found["replaces"]) == (True, True, [])
+    # What apt may take back is what is of a later one, and no more.
+    assert sorted(found["downgrades"]) == (
+        ["libcuda1", "nvidia-driver-cuda", "nvidia-kernel-open-dkms"] if there == "580.142" else []
+    )
+
+
+def test_the_release_that_is_there_stays() -> None:
+    facts = with_driver("T4", version="580.126.20", packages={"nvidia-driver-pinning-580.126.20": package("1")})
+    del facts["packages"]["nvidia-driver-pinning-580"]
+    found = plan(facts, **EXACT)
+
+    assert (found["packages_due"], found["outdated"], found["downgrades"]) == (False, [], [])
+    # Without a number again, only what apt prefers changes.
+    found = plan(facts)
+    assert (found["pin_due"], found["driver_changes"]) == (True, False)
+
+
+def test_what_nvswitch_needs_goes_to_the_release_with_the_driver() -> None:
+    manager = {"nvidia-fabricmanager-580": package("580.95.05-1")}
+    found = plan(with_driver("H100", packages=manager), **EXACT)
+
+    assert found["driver"][-1] == "nvidia-fabricmanager-580=580.126.20-*"
+    # Also where it alone has stayed behind.
+    alone = plan(with_driver("H100", version="580.126.20", packages=manager), **EXACT)
+    assert alone["outdated"] == ["nvidia-fabricmanager-580"]
+
+
+def test_no_other_release_comes_under_a_running_job() -> None:
+    assert "python3 (ada, process 4242) uses the GPU" in plan(with_driver("T4", users=[JOB]), **EXACT)["refusal"]
 
 
 @pytest.mark.parametrize("facts", [host("T4"), with_driver("T4", kernel={"stale_initramfs": [RUNNING]})])

@@ -17,6 +17,17 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "version": ({"branch": "580.95.05"}, "nvidia_driver_branch 580.95.05 is no branch"),
     "word": ({"branch": "latest"}, "nvidia_driver_branch latest is no branch"),
     "line": ({"branch": "580\n"}, "is no branch"),
+    "version-of-another-branch": (
+        {"version": "590.48.01"},
+        "nvidia_driver_version 590.48.01 is no release of branch 580; give one such as 580.95.05",
+    ),
+    "version-that-begins-alike": ({"version": "5801.1"}, "is no release of branch 580"),
+    "version-without-a-number": ({"version": "580"}, "is no release of branch 580"),
+    "version-pattern": ({"version": "580.*"}, "is no release of branch 580"),
+    "version-and-newest": (
+        {"version": "580.95.05", "newest": True},
+        "nvidia_driver_version keeps the driver at 580.95.05, and nvidia_driver_newest",
+    ),
     "option-as-text": ({"module_options": "modeset=1"}, f"{OPTIONS}, and for each its options with values in one word"),
     "option-without-module": ({"module_options": {"nvidia": 1}}, OPTIONS),
     "option-of-another": ({"module_options": {"nouveau": {"modeset": 1}}}, OPTIONS),
@@ -36,6 +47,7 @@ DEBIANS = {"source": "distro", "branch": "535", "allow_end_of_life": True}
 SEEN: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "plain": (host("T4"), {}),
     "number-and-texts": (host("T4"), {"branch": 580, "hold": "false", "persistence": "no"}),
+    "one-release": (host("T4"), {"version": "580.95.05"}),
     "pythons": (host("T4"), {"computing_pythons": ["/opt/envs/torch/bin/python"]}),
     "options": (host("T4"), {"module_options": {"nvidia": {"NVreg_X": True}, "nvidia-drm": {"modeset": 1}}}),
     "debians-options": (host("T4"), DEBIANS | {"module_options": {"nvidia-drm": {"modeset": 0}}}),

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.unit.apt_host import NEEDS_APT, AptHost, double
+from tests.unit.python_environments import plugin
 
 pytestmark = NEEDS_APT
 
@@ -122,6 +123,32 @@ def test_the_way_back_to_an_older_branch_has_to_be_asked_for(rig: AptHost) -> No
     wanted = ["nvidia-driver-pinning-570", "nvidia-driver", *(f"{name}=570.*" for name in DRIVER)]
     rig.install(*wanted, replaces=OLD_DRIVER)
     assert rig.packages()["nvidia-smi"] == "install 570.211.01-1"
+
+
+def test_a_release_is_kept_by_its_pin_and_goes_back_where_that_is_meant(rig: AptHost) -> None:
+    rig.install("nvidia-settings", *DRIVER, hold=True)
+    rig.install("nvidia-driver-pinning-580.95.05", replaces=["nvidia-driver-pinning-*"])
+    wanted = [f"{name}=580.95.05-*" for name in DRIVER]
+    assert "apt would bring back an older firmware-nvidia-gsp, libcuda1, " in rig.refusal(*wanted, hold=True)
+
+    versions = {name: wish.split()[1] for name, wish in rig.packages().items()}
+    meant = {"downgrades": plugin("plugin_utils.nvidia_driver_packages").ahead(versions, "580.95.05")}
+    assert not rig.install(*wanted, check=True, hold=True, **meant)["removed_packages"]
+    rig.install(*wanted, hold=True, **meant)
+    assert rig.packages()["nvidia-driver-cuda"] == "hold 580.95.05-1"
+    assert rig.packages()["libcuda1"] == "install 580.95.05-1"
+    # The driver does without it, and somebody holds it.
+    assert rig.packages()["nvidia-settings"] == "hold 580.126.20-1"
+    assert not rig.install(*wanted, hold=True, **meant)["changed"]
+
+
+def test_a_release_that_is_not_there_is_answered_with_those_that_are(rig: AptHost) -> None:
+    said = rig.refusal("nvidia-driver-pinning-580.99.01", replaces=["nvidia-driver-pinning-*"])
+    assert said.startswith("apt knows no package called nvidia-driver-pinning-580.99.01. It knows ")
+    assert "nvidia-driver-pinning-580.95.05" in said
+    said = rig.refusal("nvidia-driver-cuda=580.99.01-*")
+    assert said.startswith("apt has no version 580.99.01-* of nvidia-driver-cuda; it has ")
+    assert "580.126.20-1, 580.95.05-1" in said
 
 
 @pytest.mark.parametrize("check", [False, True])
