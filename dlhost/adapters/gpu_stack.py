@@ -83,9 +83,7 @@ def branch_of(release: str) -> str:
     return branch
 
 
-def advise(
-    gpu: Mapping[str, Any], roles: Mapping[str, Mapping[str, Any]], judged: Collection[str] = ROLES
-) -> Advice:
+def advise(gpu: Mapping[str, Any], roles: Mapping[str, Mapping[str, Any]], judged: Collection[str] = ROLES) -> Advice:
     """What the GPU roles would say of a host, in their own words.
 
     Args:
