@@ -64,7 +64,7 @@ def host(*cards: str, **differs: Any) -> dict[str, Any]:
         {"address": f"0000:{at:02x}:00.0", "device_id": CARDS[card], "name": "", "bound_driver": ""}
         for at, card in enumerate(cards, 1)
     ]
-    return _over(made, differs)
+    return over(made, differs)
 
 
 def with_driver(*cards: str, flavour: str = "open", version: str = "580.95.05", **differs: Any) -> dict[str, Any]:
@@ -89,7 +89,7 @@ def with_driver(*cards: str, flavour: str = "open", version: str = "580.95.05", 
         smi={"ran": True, "driver_version": version, "gpus": [{}] * len(cards)},
         units=DAEMON,
     )
-    return _over(made, differs)
+    return over(made, differs)
 
 
 def package(version: str, *, held: bool = False, status: str = "installed") -> dict[str, Any]:
@@ -100,11 +100,12 @@ def module(version: str = "580.95.05", flavour: str = "open", *, signed: bool = 
     return {"version": version, "flavour": flavour, "signed": signed}
 
 
-def _over(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+def over(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    """One mapping laid over another, and those within it likewise."""
     return {
         **below,
         **{
-            key: _over(below[key], value) if isinstance(value, dict) and isinstance(below.get(key), dict) else value
+            key: over(below[key], value) if isinstance(value, dict) and isinstance(below.get(key), dict) else value
             for key, value in above.items()
         },
     }
