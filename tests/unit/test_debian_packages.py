@@ -70,6 +70,13 @@ def apt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Apt:
     return made
 
 
+def test_apt_asks_nobody_and_restarts_no_service(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(collections_path()))
+    told = importlib.import_module(NAME).run("sh", "-c", 'echo "$DEBIAN_FRONTEND $NEEDRESTART_SUSPEND"').stdout
+
+    assert told == "noninteractive 1\n"
+
+
 def test_fresh_lists_are_used_as_they_are(apt: Apt) -> None:
     apt.module.install(["curl", "tmux"])
     assert (apt.count(UPDATE), apt.count(INSTALL)) == (0, 1)
