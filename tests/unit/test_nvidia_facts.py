@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -26,8 +27,11 @@ def device(sysfs: Path, address: str, vendor: str, class_: str, device_id: str, 
         (directory / "driver").symlink_to(bound)
 
 
-def look(sysfs: Path, **asked_for: list[str]) -> dict[str, Any]:
+def look(sysfs: Path, root: Path | None = None, **asked_for: list[str]) -> dict[str, Any]:
+    """What the script finds; what it reads of kernels it may read below another root."""
     script = plugin("plugin_utils.nvidia_facts").script(str(sysfs), **asked_for)
+    for directory in ("/boot", "/lib/modules", "/etc/modprobe.d") if root else ():
+        script = script.replace(directory, f"{root}{directory}")
     done = subprocess.run(["/bin/sh", "-s"], input=script, capture_output=True, text=True, check=True)
     assert done.stderr == ""
     return facts(done.stdout)
@@ -75,6 +79,30 @@ def test_secure_boot(tmp_path: Path, secure_boot: int, shim_ignores_it: int | No
         name = "MokSBStateRT-605dab50-e046-4300-abb6-3dd810dd8b23"
         (variables / name).write_bytes(attributes + bytes([shim_ignores_it]))
     assert look(tmp_path)["secure_boot"] == state
+
+
+@pytest.mark.parametrize("written", [True, False])
+def test_an_initramfs_from_before_the_blacklist_is_stale(tmp_path: Path, written: bool) -> None:
+    ages_s = {"6.1.0-48-amd64": 60, "6.1.0-49-amd64": 60, "6.1.0-50-amd64": 0, "6.1.0-50-amd64.bak": 60}
+    for directory in ("boot", "lib/modules/6.1.0-49-amd64", "lib/modules/6.1.0-50-amd64", "etc/modprobe.d"):
+        (tmp_path / directory).mkdir(parents=True)
+    # Of 48 nothing is left but its initramfs.
+    for release in ("6.1.0-49-amd64", "6.1.0-50-amd64"):
+        (tmp_path / f"boot/vmlinuz-{release}").touch()
+    now = 1_700_000_000
+    for name, age_s in ages_s.items():
+        initramfs = tmp_path / f"boot/initrd.img-{name}"
+        initramfs.touch()
+        os.utime(initramfs, (now - age_s, now - age_s))
+    if written:
+        blacklist = tmp_path / "etc/modprobe.d/dlhost-nouveau.conf"
+        blacklist.touch()
+        os.utime(blacklist, (now - 30, now - 30))
+
+    kernel = look(tmp_path / "sys", tmp_path)["kernel"]
+
+    assert kernel["stale_initramfs"] == (["6.1.0-49-amd64"] if written else [])
+    assert kernel["newest"] == "6.1.0-50-amd64"
 
 
 def test_units_that_are_asked_for(tmp_path: Path) -> None:
