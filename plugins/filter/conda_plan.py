@@ -19,6 +19,10 @@ options:
     description: Whether environments are to be built, for which everything is needed that a comparison does without.
     type: bool
     default: false
+  prove:
+    description: Whether what environments have is to be proved, for which it is said what they import.
+    type: bool
+    default: false
   inventory:
     description: What the inventory is called, for commands that a refusal names.
     type: str
@@ -33,16 +37,17 @@ RETURN = r"""
 _value:
   description:
     - C(refusal), one sentence or empty; C(look), the environments as M(dlhost.host.conda_environments) takes them to
-      compare, and with O(build) C(build), to build; C(kernels), names of those that are to be one.
+      compare, and with O(build) C(build), to build; C(kernels), those that are to be one; and with
+      O(prove) C(imports), distributions of each with their modules.
   type: dict
 """
 
 
-def conda_plan(settings: dict, inventory: str, build: bool = False) -> dict[str, object]:
+def conda_plan(settings: dict, inventory: str, build: bool = False, prove: bool = False) -> dict[str, object]:
     # Whoever uses one filter of the collection loads all of them.
     from ansible_collections.dlhost.host.plugins.plugin_utils.conda_plan import Settings, plan
 
-    return plan(Settings(**settings), inventory, build)
+    return plan(Settings(**settings), inventory, build, prove)
 
 
 class FilterModule:

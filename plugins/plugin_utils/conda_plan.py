@@ -30,11 +30,12 @@ class Settings:
     state: str
 
 
-def plan(settings: Settings, inventory: str, build: bool = False) -> dict[str, Any]:
+def plan(settings: Settings, inventory: str, build: bool = False, prove: bool = False) -> dict[str, Any]:
     """What is refused, or what module conda_environments is given, and which environments are kernels, or for a GPU.
 
     `look` has of every environment what a comparison needs, and `build`, where it is wanted, all of it: thousands of
-    addresses and checksums, which a run that changes nothing need not carry about. `inventory` is named in refusals.
+    addresses and checksums, which a run that changes nothing need not carry about. `imports` is what a proof has of
+    each Python, where it is to `prove`. `inventory` is named in refusals.
     """
     try:
         wanted = _wanted(settings) if settings.state == "present" else []
@@ -42,8 +43,9 @@ def plan(settings: Settings, inventory: str, build: bool = False) -> dict[str, A
         _require_locks(wanted, Path(settings.locks), inventory)
         locked = [_locked(environment, settings, inventory, build) for environment in wanted]
     except CondaLockError as error:
-        return {"refusal": str(error), "look": [], "build": [], "kernels": [], "computing": []}
+        return {"refusal": str(error), "look": [], "build": [], "kernels": [], "imports": {}, "computing": []}
     return {
+        imports = _imports(wanted) if prove else {}
         "refusal": "",
         "look": [{key: value for key, value in entry.items() if key not in FOR_BUILDING} for entry in locked],
         "build": locked if build else [],
@@ -59,6 +61,7 @@ def plan(settings: Settings, inventory: str, build: bool = False) -> dict[str, A
 
 
 def _wanted(settings: Settings) -> list[Environment]:
+        "imports": imports,
     found = conda_lock.environments(settings.environments, base=settings.base, kernel_pip=settings.kernel_pip)
     if any(environment.name == conda_lock.BASE for environment in found):
         return found
@@ -160,4 +163,12 @@ def _site_packages(lock: Lock) -> str:
         return ""
     # Only newer Pythons say it themselves.
     minor = ".".join(python.version.split(".")[:2])
+def _imports(wanted: Sequence[Environment]) -> dict[str, dict[str, str]]:
+    """Name of an environment to its declared distributions, each with its module where data/environments.yml has it."""
+    from ansible_collections.dlhost.host.plugins.plugin_utils import environment_kinds
+
+    kinds = environment_kinds.load()
+    return {each.name: kinds.imports(each) for each in wanted if each.state == "present"}
+
+
     return python.python_site_packages_path or f"lib/python{minor}/site-packages"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import functools
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,9 @@ from ansible_collections.dlhost.host.plugins.plugin_utils.compatibility import L
 from ansible_collections.dlhost.host.plugins.plugin_utils.compatibility import load as compatibility
 from ansible_collections.dlhost.host.plugins.plugin_utils.conda_lock import CondaLockError, Environment
 
+# What a match spec of conda or a requirement of pip is for; an address names nothing.
+SPEC = re.compile(r"(?:[^\s\[]+::)?(?P<name>[A-Za-z0-9][\w.-]*)\s*(?:$|[\s\[<>=!~;@*])")
+UNITED = re.compile(r"[-_.]+")
 DATA = Path(__file__).parents[2] / "data" / "environments.yml"
 
 
@@ -70,6 +74,8 @@ class Kinds:
     """What pip is asked for where an environment is to be a kernel and nothing brings one."""
     pypi_names: dict[str, str]
     """A conda package's name to that of its distribution on PyPI, where it is another."""
+    import_names: dict[str, str]
+    """A distribution to the module that it is imported as, where its name does not say it."""
 
     def kind(self, environment: Environment) -> Kind:
         """The environment's kind; one without anything where it has none.
@@ -88,6 +94,14 @@ class Kinds:
         raise CondaLockError(
             f"Environment {environment.name} has kind {environment.kind!r}; take one of {', '.join(names)}{meant}."
         )
+
+    def imports(self, environment: Environment) -> dict[str, str]:
+        """What was declared of it as distributions, each with its module; empty where only its own records tell."""
+        kind = self.kind(environment)
+        specs = [kind.framework, *kind.conda, *kind.pip, *environment.conda, *environment.pip]
+        named = [match["name"].lower() for match in map(SPEC.match, specs) if match]
+        distributions = {UNITED.sub("-", self.pypi_names.get(name, name)) for name in named}
+        return {name: self.import_names.get(name, "") for name in sorted(distributions)}
 
     def wanted(self, environment: Environment, rigs: Sequence[Rig], table: Table) -> Wanted:
         """What an environment is to have so that it runs on all these hosts.
@@ -171,7 +185,7 @@ def load(path: Path = DATA) -> Kinds:
         Kind(**{key: tuple(value) if isinstance(value, list) else value for key, value in row.items()})
         for row in data["kinds"]
     )
-    return Kinds(kinds, data["kernel"]["requirement"], data["pypi_names"])
+    return Kinds(kinds, data["kernel"]["requirement"], data["pypi_names"], data["import_names"])
 
 
 def _named(rigs: Sequence[Rig]) -> str:

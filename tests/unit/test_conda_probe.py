@@ -53,13 +53,12 @@ def test_a_kernel_has_to_compute_in_its_own_environment(probe: Any, tmp_path: Pa
     )
 
 
-def test_a_distribution_that_lacks_another_is_named(probe: Any, tmp_path: Path) -> None:
-    subprocess.run([find_uv_bin(), "venv", "--quiet", f"--python={sys.executable}", tmp_path / "lab"], check=True)
-    [site] = tmp_path.glob("lab/lib/python3*/site-packages")
+def test_a_distribution_that_lacks_another_is_named(probe: Any, lab: Path) -> None:
+    [site] = lab.glob("lib/python3*/site-packages")
     for wheel in (BETA, ALPHA):
         with zipfile.ZipFile(BytesIO(wheel.content)) as archive:
             archive.extractall(site)
-        said = probe.consistent("lab", tmp_path / "lab", find_uv_bin())
+        said = probe.consistent("lab", lab, find_uv_bin())
         assert ("The package `beta` requires `alpha`" in said) == (wheel is BETA)
     assert said == ""
 
@@ -73,3 +72,97 @@ def test_a_program_that_hangs_is_ended(probe: Any, tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(probe, "LIMIT_S", 0.1)
     hanging = environment(tmp_path / "lab", "exec sleep 60")
     assert probe.runs("lab", hanging) == "the Python of lab did not end within 0.1 s"
+
+
+# The calls that are made of numpy, torch, tensorflow and jax alike; a double, as their wheels are too large for a test.
+MULTIPLYING_DOUBLE = """
+import sys
+class Matrix:
+    def __init__(self, rows): self.rows = rows
+    def __matmul__(self, other):
+        columns = list(zip(*other.rows))
+        return Matrix([[sum(x * y for x, y in zip(row, column)) + {off} for column in columns] for row in self.rows])
+    def numpy(self): return self
+    def tolist(self): return self.rows
+def array(rows, dtype): return Matrix(rows)
+def matmul(a, b): return a @ b
+tensor = constant = array
+float32, numpy = "float32", sys.modules[__name__]
+"""
+
+
+@pytest.fixture
+def lab(tmp_path: Path) -> Path:
+    """An environment with a real Python."""
+    subprocess.run([find_uv_bin(), "venv", "--quiet", f"--python={sys.executable}", tmp_path / "lab"], check=True)
+    return tmp_path / "lab"
+
+
+def bring(lab: Path, name: str, files: dict[str, str], top_level: str = "") -> None:
+    """Install a distribution with these files."""
+    [site] = lab.glob("lib/python3*/site-packages")
+    about = f"{name.replace('-', '_')}-1.0.dist-info"
+    said = {f"{about}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n", **files}
+    if top_level:
+        said[f"{about}/top_level.txt"] = top_level
+    for path, text in {**said, f"{about}/RECORD": "".join(f"{path},,\n" for path in said)}.items():
+        (site / path).parent.mkdir(parents=True, exist_ok=True)
+        (site / path).write_text(text)
+
+
+WELL, BROKEN = "", "import ctypes\nctypes.CDLL('libnowhere.so.1')\n"
+NOWHERE = "libnowhere.so.1: cannot open shared object file: No such file or directory"
+
+
+def test_what_was_declared_is_imported_by_the_name_that_its_records_or_the_map_tell(probe: Any, lab: Path) -> None:
+    bring(lab, "alpha", {"alpha/__init__.py": WELL, "tests/__init__.py": BROKEN})
+    bring(lab, "Other_Name", {"beta.py": BROKEN})
+    bring(lab, "opencv-python", {"cv2/__init__.py": BROKEN, "cv2_data/__init__.py": WELL})
+    bring(lab, "gamma", {}, top_level="gamma_core\n_gamma\n")
+    bring(lab, "open", {"one.py": BROKEN, "two.py": BROKEN})
+    declared = {"alpha": "", "other-name": "", "opencv-python": "cv2", "gamma": "", "open": "", "libthing": ""}
+
+    said = probe.used("lab", lab, declared)
+    assert said["imported"] == ["alpha", "other-name", "opencv-python", "gamma"]
+    assert said["imports"] == (
+        f"other-name of lab fails: OSError: {NOWHERE}; opencv-python of lab fails: OSError: {NOWHERE}; "
+        "gamma of lab fails: ModuleNotFoundError: No module named 'gamma_core'"
+    )
+    assert (said["multiplies"], said["multiplied"]) == ("", [])
+
+
+def test_a_package_that_ends_its_python_is_named(probe: Any, lab: Path) -> None:
+    bring(lab, "fatal", {"fatal.py": "import os, sys\nprint('no such instruction', file=sys.stderr)\nos.abort()\n"})
+    said = probe.used("lab", lab, {"fatal": ""})
+    assert said["imports"] == "fatal of lab ended with status -6: no such instruction"
+    assert said["imported"] == ["fatal"]
+
+
+def test_a_package_that_hangs_is_named(probe: Any, lab: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(probe, "STEP_S", 0.1)
+    bring(lab, "hanging", {"hanging.py": "import time\ntime.sleep(60)\n"})
+    assert probe.used("lab", lab, {"hanging": ""})["imports"] == "hanging of lab did not end within 0.1 s"
+
+
+@pytest.mark.parametrize("framework", ["numpy", "torch", "tensorflow", "jax"])
+def test_a_framework_that_multiplies_wrongly_on_the_processor_is_named(probe: Any, lab: Path, framework: str) -> None:
+    bring(lab, framework, {f"{framework}.py": MULTIPLYING_DOUBLE.format(off=0)})
+    said = probe.used("lab", lab, {})
+    assert (said["multiplies"], said["multiplied"]) == ("", [framework])
+
+    bring(lab, framework, {f"{framework}.py": MULTIPLYING_DOUBLE.format(off=1e-3)})
+    assert probe.used("lab", lab, {})["multiplies"] == (
+        f"{framework} of lab fails: ArithmeticError: the product of two matrices has wrong numbers"
+    )
+
+
+def test_no_gpu_is_seen(probe: Any, lab: Path) -> None:
+    bring(lab, "looking", {"looking.py": "import os\nraise ValueError(os.environ['CUDA_VISIBLE_DEVICES'])\n"})
+    assert probe.used("lab", lab, {"looking": ""})["imports"] == "looking of lab fails: ValueError: -1"
+
+
+def test_a_python_that_does_not_start_has_nothing_that_can_be_imported(probe: Any, tmp_path: Path) -> None:
+    broken = environment(tmp_path / "broken", "echo no libpython >&2; exit 3")
+    said = probe.used("broken", broken, {"alpha": ""})
+    assert said["imports"] == "the Python of broken ended with status 3: no libpython"
+    assert said["imported"] == ["the Python"]

@@ -104,6 +104,38 @@ def test_an_environment_of_no_kind_is_what_is_declared(module: Any) -> None:
     assert wanted("", rig("vm"), conda=("git",)) == module.Wanted(conda=("git",), pip=())
 
 
+@pytest.mark.parametrize(
+    ("spec", "distribution"),
+    [
+        ("numpy >=2", "numpy"),
+        ("conda-forge::numpy=2.1", "numpy"),
+        ("PyYAML", "pyyaml"),
+        ("scikit_learn[version='>=1']", "scikit-learn"),
+        ("py-opencv", "opencv-python"),
+        ("tensorflow[and-cuda]==2.20", "tensorflow"),
+        ("timm @ https://example.org/timm-1.0-py3-none-any.whl", "timm"),
+        ("https://example.org/timm-1.0-py3-none-any.whl", ""),
+        ("git+https://example.org/timm.git", ""),
+    ],
+)
+def test_what_was_declared_is_told_by_its_distributions(module: Any, spec: str, distribution: str) -> None:
+    environment = plugin("plugin_utils.conda_lock").Environment("lab", conda=(spec,))
+    assert list(module.load().imports(environment)) == ([distribution] if distribution else [])
+
+
+def test_a_kind_is_imported_too_and_what_names_do_not_say_is_told(module: Any) -> None:
+    lock = plugin("plugin_utils.conda_lock")
+    found = module.load().imports(lock.Environment("lab", kind="pytorch", pip=("einops",)))
+    assert found == {"einops": "", "torch": "", "torchvision": ""}
+    science = module.load().imports(lock.Environment("lab", kind="base-science"))
+    assert (science["scikit-learn"], science["pillow"], science["pyyaml"], science["numpy"]) == (
+        "sklearn",
+        "PIL",
+        "yaml",
+        "",
+    )
+
+
 CUDA: list[Any] = [
     pytest.param([("rtx4090", "580.95.05")], "13.0", id="the driver's"),
     pytest.param([("rtx4090", "550.54.14")], "12.4", id="an older driver's"),
