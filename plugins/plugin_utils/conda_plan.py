@@ -14,6 +14,9 @@ from ansible_collections.dlhost.host.plugins.plugin_utils.conda_lock import Cond
 # What frameworks that compute on a GPU bring: PyPI's wheels of CUDA, or conda-forge's.
 CUDA_RUNTIME = ("nvidia-", "cuda-cudart")
 
+# The kinds that are for the processor alone. Read from data/environments.yml it would take a run's time.
+PROCESSOR_ALONE = ("tensorflow-cpu",)
+
 FOR_BUILDING = {"conda", "pip", "holds"}
 
 
@@ -42,18 +45,23 @@ def plan(settings: Settings, inventory: str, build: bool = False, prove: bool = 
         _require_channels(settings)
         _require_locks(wanted, Path(settings.locks), inventory)
         locked = [_locked(environment, settings, inventory, build) for environment in wanted]
+        imports = _imports(wanted) if prove else {}
     except CondaLockError as error:
         return {"refusal": str(error), "look": [], "build": [], "kernels": [], "imports": {}, "computing": []}
     return {
-        imports = _imports(wanted) if prove else {}
         "refusal": "",
         "look": [{key: value for key, value in entry.items() if key not in FOR_BUILDING} for entry in locked],
         "build": locked if build else [],
         "kernels": [
-            {"name": environment.name, "display_name": environment.display_name or environment.name}
+            {
+                "name": environment.name,
+                "display_name": environment.display_name or environment.name,
+                "sees_gpus": environment.kind not in PROCESSOR_ALONE,
+            }
             for environment in wanted
             if environment.kernel and environment.state == "present"
         ],
+        "imports": imports,
         "computing": [
             entry["name"] for entry in locked if any(name.startswith(CUDA_RUNTIME) for name in entry.get("holds", ()))
         ],
@@ -61,7 +69,6 @@ def plan(settings: Settings, inventory: str, build: bool = False, prove: bool = 
 
 
 def _wanted(settings: Settings) -> list[Environment]:
-        "imports": imports,
     found = conda_lock.environments(settings.environments, base=settings.base, kernel_pip=settings.kernel_pip)
     if any(environment.name == conda_lock.BASE for environment in found):
         return found
@@ -156,13 +163,6 @@ def _wheel_index(wheels: str) -> str:
     return str(environment_kinds.wheel_index(wheels))
 
 
-def _site_packages(lock: Lock) -> str:
-    """Where its Python's distributions lie; empty where there is none."""
-    python = next((package for package in lock.conda if package.name == "python"), None)
-    if python is None:
-        return ""
-    # Only newer Pythons say it themselves.
-    minor = ".".join(python.version.split(".")[:2])
 def _imports(wanted: Sequence[Environment]) -> dict[str, dict[str, str]]:
     """Name of an environment to its declared distributions, each with its module where data/environments.yml has it."""
     from ansible_collections.dlhost.host.plugins.plugin_utils import environment_kinds
@@ -171,4 +171,11 @@ def _imports(wanted: Sequence[Environment]) -> dict[str, dict[str, str]]:
     return {each.name: kinds.imports(each) for each in wanted if each.state == "present"}
 
 
+def _site_packages(lock: Lock) -> str:
+    """Where its Python's distributions lie; empty where there is none."""
+    python = next((package for package in lock.conda if package.name == "python"), None)
+    if python is None:
+        return ""
+    # Only newer Pythons say it themselves.
+    minor = ".".join(python.version.split(".")[:2])
     return python.python_site_packages_path or f"lib/python{minor}/site-packages"

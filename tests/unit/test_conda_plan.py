@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from dlhost.adapters.ansible_env import collections_path
+from tests.unit.plays import results
 from tests.unit.python_environments import ALPHA, plugin
+
+ROLE = collections_path() / "ansible_collections/dlhost/host/roles/conda"
+FILES = ROLE / "templates" / "files.yml.j2"
 
 CHANNEL = "https://conda.example.org/forge"
 WORK = {"name": "work", "python": "3.12", "conda": ["numpy"]}
@@ -36,7 +42,7 @@ def write(locks: Path, declaration: dict[str, Any], *packages: Any, pip: str = "
     (locks / lock.file_name(declaration["name"])).write_text(lock.write(said))
 
 
-def plan(locks: Path, *declarations: dict[str, Any], **more: Any) -> dict[str, Any]:
+def plan(locks: Path, *declarations: dict[str, Any], prove: bool = False, **more: Any) -> dict[str, Any]:
     settings = {
         "environments": [*declarations],
         "base": False,
@@ -46,7 +52,7 @@ def plan(locks: Path, *declarations: dict[str, Any], **more: Any) -> dict[str, A
         "state": "present",
         **more,
     }
-    return dict(plugin("filter.conda_plan").conda_plan(settings, "rig", build=True))
+    return dict(plugin("filter.conda_plan").conda_plan(settings, "rig", build=True, prove=prove))
 
 
 def test_an_environment_is_what_its_lock_says(tmp_path: Path) -> None:
@@ -60,7 +66,7 @@ def test_an_environment_is_what_its_lock_says(tmp_path: Path) -> None:
     assert built["python"] == "lib/python3.12/site-packages"
     assert built["index"] == "https://download.pytorch.org/whl/cu126"
     assert {name for name in built if name not in looked} == {"conda", "pip", "holds"}
-    assert said["kernels"] == [{"name": "work", "display_name": "work"}]
+    assert said["kernels"] == [{"name": "work", "display_name": "work", "sees_gpus": True}]
 
 
 def test_a_python_knows_best_where_its_distributions_are(tmp_path: Path) -> None:
@@ -105,7 +111,40 @@ def test_a_kernel_has_the_name_that_it_is_given_and_conda_itself_is_none(tmp_pat
     said = plan(tmp_path, named, plain, base=True)
     assert said["refusal"] == ""
     assert [environment["name"] for environment in said["build"]] == ["base", "work", "plain"]
-    assert said["kernels"] == [{"name": "work", "display_name": "Work 3.12"}]
+    assert said["kernels"] == [{"name": "work", "display_name": "Work 3.12", "sees_gpus": True}]
+
+
+def test_what_is_for_the_processor_alone_is_a_kernel_that_sees_no_gpu(tmp_path: Path) -> None:
+    kinds = plugin("plugin_utils.environment_kinds").load().kinds
+    alone = [{"name": kind.name, "kind": kind.name} for kind in kinds if kind.device == "cpu"]
+    assert alone
+    for declaration in alone:
+        write(tmp_path, declaration)
+    assert [kernel["sees_gpus"] for kernel in plan(tmp_path, *alone)["kernels"]] == [False] * len(alone)
+
+
+def test_a_kernel_is_told_whether_it_sees_gpus(tmp_path: Path) -> None:
+    kernels = [{"name": name, "display_name": name, "sees_gpus": name == "gpu"} for name in ("gpu", "cpu")]
+    variables = {
+        "role_path": str(ROLE),
+        "__conda_kernels": kernels,
+        "__conda_directories": {"gpu": "/opt/gpu", "cpu": "/opt/cpu"},
+        "__conda_activation": "/usr/lib/activation",
+        "__conda_kernels_directory": "/kernels",
+    }
+    task = {"ansible.builtin.debug": {"msg": f"{{{{ lookup('ansible.builtin.template', '{FILES}') | from_yaml }}}}"}}
+    [(_task, _host, result)] = results(tmp_path, {"rig": variables}, [{"name": "Render", **task}])
+
+    files = {Path(file["path"]).parent.name: file["content"] for file in result["msg"]}
+    seen = {name: json.loads(files[f"dlhost-{name}"])["env"].get("CUDA_VISIBLE_DEVICES") for name in ("gpu", "cpu")}
+    assert seen == {"gpu": None, "cpu": "-1"}
+
+
+def test_what_is_imported_is_said_to_who_proves_it_alone(tmp_path: Path) -> None:
+    write(tmp_path, WORK)
+    assert plan(tmp_path, WORK)["imports"] == {}
+    gone = {"name": "gone", "conda": ["scipy"], "state": "absent"}
+    assert plan(tmp_path, WORK, gone, prove=True)["imports"] == {"work": {"numpy": ""}}
 
 
 @pytest.mark.parametrize(
