@@ -99,7 +99,9 @@ nvidia:
       description: The driver libraries' version, empty where there are none.
       type: str
     smi:
-      description: Whether C(nvidia-smi) C(ran), its C(path), C(error), C(driver_version) and C(gpus).
+      description:
+        - Whether C(nvidia-smi) C(ran), its C(path), C(error), C(driver_version) and C(gpus). Of these it is told what
+          power they may draw, C(power_limit_w), and within which bounds that can be set, in watts as text or V([N/A]).
       type: dict
     runfile:
       description: Path of the uninstaller that a driver from a C(.run) file leaves, empty otherwise.

@@ -22,6 +22,7 @@ from ansible_collections.dlhost.host.plugins.plugin_utils.nvidia_facts import ow
 AUTO = "auto"
 DISTRO, NVIDIA = names.DISTRO, names.NVIDIA
 PERSISTENCED = "nvidia-persistenced.service"
+POWER = "dlhost-nvidia-power.service"
 # Debian's own packages call the module nvidia-current; nvidia is an alias, which takes no options.
 DEBIANS_MODULE = "nvidia-current"
 # What installs itself by night does not replace a driver (Python regular expressions, matched from the start).
@@ -50,6 +51,7 @@ class Settings:
     profile: str
     hold: bool
     persistence: bool
+    power_limit_watts: int
     reboot: str
     newest: bool
     allow_branch_switch: bool
@@ -140,7 +142,7 @@ def plan(facts: Mapping[str, Any], settings: Settings, table: Table, today: date
     host = Host.read(facts, table)
     skip = host.no_cards if host.no_cards and not settings.allow_no_gpu else ""
     if settings.state == "absent":
-        return _nothing(host, "")
+        return {**_nothing(host, ""), "power_left": _power_left(host)}
     if table.branch(settings.branch) is None:
         # On a host without a card, too: no host can have it.
         return {**_nothing(host, ""), "refusal": table.driver_refusal(host.cards, settings.branch, today=today)}
@@ -171,6 +173,7 @@ def plan(facts: Mapping[str, Any], settings: Settings, table: Table, today: date
         "daemon_needs_telling": facts["distribution"] == "ubuntu" and settings.persistence,
         **transaction,
         **module,
+        **_power(host, settings, module["persistence_starts"]),
         "versions": versions(host, choice),
     }
 
@@ -341,7 +344,31 @@ def _refusal_of_the_change(host: Host, choice: Choice, settings: Settings, trans
             f"{at_work(host.facts['users'])}, and a driver is not changed under it; run again when that has ended, or "
             "set nvidia_driver_reboot to force."
         )
-    return _without_headers(host, choice) or _without_room(host, transaction)
+    return _without_headers(host, choice) or _without_room(host, transaction) or _power_refusal(host, settings)
+
+
+def _power_refusal(host: Host, settings: Settings) -> str:
+    """Why a card cannot be limited like that, as far as the driver tells already."""
+    for gpu in host.facts["smi"]["gpus"] if settings.power_limit_watts else ():
+        card = f"GPU {gpu['index']} ({gpu['name']})"
+        bounds = [_watts(gpu[bound]) for bound in ("power_min_w", "power_max_w")]
+        if None in bounds:
+            return f"{card} does not let its power be limited; set nvidia_driver_power_limit_watts to 0."
+        low, high = (watts or 0 for watts in bounds)
+        if not low <= settings.power_limit_watts <= high:
+            return (
+                f"{card} can be limited to {low:g} W at least and {high:g} W at most, and not to "
+                f"{settings.power_limit_watts} W; change nvidia_driver_power_limit_watts."
+            )
+    return ""
+
+
+def _watts(text: str) -> float | None:
+    """A number of nvidia-smi's; None where it has none."""
+    try:
+        return float(text)
+    except ValueError:
+        return None
 
 
 def _without_room(host: Host, transaction: Mapping[str, Any]) -> str:
@@ -511,6 +538,26 @@ def _module(host: Host, choice: Choice, settings: Settings, packages_due: bool) 
         "failure": _failure(host, choice, lacking),
         "work_due": bool(packages_due or lacking or stale or load or enrol or (settings.persistence and not runs)),
     }
+
+
+def _power(host: Host, settings: Settings, driver_runs: bool) -> dict[str, Any]:
+    """What keeps the GPUs from their limit, and whether it is to be set now, or was left behind."""
+    watts = settings.power_limit_watts
+    if not watts:
+        return {"power_wrong": [], "power_due": False, "power_left": _power_left(host)}
+    active = host.facts["units"].get(POWER, {}).get("active", "")
+    gpus = host.facts["smi"]["gpus"]
+    wrong = [] if active == "active" else [f"{POWER} is {active or 'unknown'}"]
+    wrong += [
+        f"GPU {gpu['index']} has {gpu['power_limit_w']} W" for gpu in gpus if _watts(gpu["power_limit_w"]) != watts
+    ]
+    wrong += [] if gpus else ["nvidia-smi tells of no GPU"]
+    return {"power_wrong": wrong, "power_due": driver_runs and bool(wrong), "power_left": False}
+
+
+def _power_left(host: Host) -> bool:
+    unit = host.facts["units"].get(POWER, {})
+    return unit.get("loaded") == "loaded" or unit.get("active") == "active"
 
 
 def _fits(host: Host, choice: Choice, kernel: str) -> bool:

@@ -22,7 +22,10 @@ DKMS = re.compile(
 ONE_LINE_SOURCE = re.compile(r"deb\s+(?:\[(?P<options>[^]]*)\]\s+)?(?P<uri>\S+)\s+(?P<suite>\S+)\s*(?P<components>.*)")
 # A line that begins with a blank goes on with the field before.
 FIELD = re.compile(r"^([^\s:]+):((?:.*)(?:\n[ \t].*)*)", re.MULTILINE)
-SMI_COLUMNS = ("index", "uuid", "name", "pci_bus_id", "driver_version", "memory_total_mib")
+SMI_COLUMNS = (
+    *("index", "uuid", "name", "pci_bus_id", "driver_version", "memory_total_mib"),
+    *("power_limit_w", "power_min_w", "power_max_w"),
+)
 OPEN_LICENSE = "Dual MIT/GPL"
 # The driver of devices that a virtual machine is given.
 BOUND_ELSEWHERE = "vfio-pci"

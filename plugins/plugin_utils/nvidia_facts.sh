@@ -90,7 +90,8 @@ if has nvidia-smi; then
   smi=$(mktemp -d)
   {
     timeout -k 2 20 nvidia-smi \
-      --query-gpu=index,uuid,name,pci.bus_id,driver_version,memory.total --format=csv,noheader,nounits >"$smi/said" 2>&1
+      --query-gpu=index,uuid,name,pci.bus_id,driver_version,memory.total,power.limit,power.min_limit,power.max_limit \
+      --format=csv,noheader,nounits >"$smi/said" 2>&1
     echo $? >"$smi/status"
   } </dev/null >/dev/null 2>&1 &
   tenths=0

@@ -26,7 +26,7 @@ INSTALL_SMI = f"""cat >/usr/local/bin/nvidia-smi <<'END'
 #!/bin/sh
 echo once >>{ASKED}
 [ "$(wc -l <{ASKED})" -gt {REFUSALS} ] || {{ echo "couldn't communicate with the NVIDIA driver"; exit 9; }}
-echo '0, GPU-66666666-7777-8888-9999-000000000000, NVIDIA GeForce GTX 1070, 00000000:01:00.0, 550.163.01, 8192'
+echo '0, GPU-66666666, NVIDIA GeForce GTX 1070, 00000000:01:00.0, 550.163.01, 8192, 151.00, 75.50, 170.00'
 END
 chmod +x /usr/local/bin/nvidia-smi
 """

@@ -92,6 +92,16 @@ def with_driver(*cards: str, flavour: str = "open", version: str = "580.95.05", 
     return over(made, differs)
 
 
+def limited(*limits: str, active: str = "active") -> dict[str, Any]:
+    """What differs where nvidia-smi tells of these limits, of 100 to 450 W, and the unit for them is in this state."""
+    gpus = [
+        {"index": str(at), "name": "a card", "power_limit_w": limit, "power_min_w": "100.00", "power_max_w": "450.00"}
+        for at, limit in enumerate(limits)
+    ]
+    unit = {"loaded": "loaded" if active else "not-found", "active": active, "enabled": "static"}
+    return {"smi": {"gpus": gpus}, "units": {"dlhost-nvidia-power.service": unit}}
+
+
 def package(version: str, *, held: bool = False, status: str = "installed") -> dict[str, Any]:
     return {"version": version, "status": status, "held": held}
 

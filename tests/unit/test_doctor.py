@@ -350,7 +350,7 @@ PACKAGE = "package=nvidia-kernel-open-dkms|580.95.05-1|installed|install"
 SMI = (
     "smi_path=/usr/bin/nvidia-smi",
     "smi_status=0",
-    "smi=0, GPU-1, NVIDIA GeForce RTX 4090, 00000000:01:00.0, 580.95.05, 24564",
+    "smi=0, GPU-1, NVIDIA GeForce RTX 4090, 00000000:01:00.0, 580.95.05, 24564, 450.00, 150.00, 600.00",
 )
 WELL = (LOADED, MODULE, PACKAGE, "user_space=580.95.05", *SMI)
 

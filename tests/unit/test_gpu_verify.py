@@ -14,7 +14,7 @@ import yaml
 
 from dlhost.adapters.ansible_env import plugin_util
 from tests.unit.cuda_world import ADA, alternatives, facts
-from tests.unit.nvidia_host import NEWEST, RUNNING, module, over, package, with_driver
+from tests.unit.nvidia_host import NEWEST, RUNNING, limited, module, over, package, with_driver
 from tests.unit.plays import results
 
 Verdicts = dict[str, dict[str, dict[str, str]]]
@@ -97,6 +97,14 @@ DRIVERS: dict[str, tuple[dict[str, Any], list[str], str]] = {
     ),
     "apt would take another branch": ({"candidate": "610.43.02-1"}, ["pinned"], "it would take 610.43.02-1"),
     "the night takes another": ({"blacklist": ["nvidia-"]}, ["unattended_upgrades"], "its blacklist is nvidia-"),
+    "limited": ({"watts": 300, **limited("300.00", "300.00")}, [], ""),
+    "another limit": ({"watts": 300, **limited("300.00", "450.00")}, ["power_limit"], "GPU 1 has 450.00 W"),
+    "no limit to be read": ({"watts": 300, **limited()}, ["gpus", "power_limit"], ""),
+    "limit that a boot ends": (
+        {"watts": 300, **limited("300.00", "300.00", active="inactive")},
+        ["power_limit"],
+        "dlhost-nvidia-power.service is inactive",
+    ),
     "a file differs": ({"changed_paths": ["/etc/a"]}, ["files"], "/etc/a differ"),
     "not held": (
         {"packages": {"nvidia-driver-cuda": package("580.95.05-1")}},
@@ -116,11 +124,13 @@ def drivers(tmp_path_factory: pytest.TempPathFactory) -> Verdicts:
         blacklist: list[str] = blacklist,
         candidate: str = "580.95.05-1",
         changed_paths: tuple[str, ...] = (),
+        watts: int = 0,
         **differs: Any,
     ) -> dict[str, Any]:
         return {
             "nvidia_driver_source": "nvidia",
             "nvidia_driver_allow_no_gpu": True,
+            "nvidia_driver_power_limit_watts": watts,
             "__nvidia_driver_look": {"nvidia": over(with_driver(*cards, **TRUSTED), differs)},
             "__nvidia_driver_compared": {"changed_paths": changed_paths},
             "__nvidia_driver_apt": {"stdout_lines": [*blacklist, f"={candidate}"]},
@@ -139,8 +149,8 @@ def test_a_driver_that_is_not_right_fails_where_it_is_not(
     checks = drivers[name]
 
     assert failing(checks) == set(wrong)
-    # No framework is to compute; everything else is judged.
-    assert {check for check in checks if checks[check]["result"] == "skip"} <= {"computes", "newest"}
+    # No framework is to compute, and not every host has a limit; everything else is judged.
+    assert {check for check in checks if checks[check]["result"] == "skip"} <= {"computes", "newest", "power_limit"}
     for check in wrong[:1]:
         assert reason in checks[check]["reason"]
 

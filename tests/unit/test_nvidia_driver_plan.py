@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.unit.nvidia_host import CARDS, META, NEWEST, RUNNING, host, module, package, with_driver
+from tests.unit.nvidia_host import CARDS, META, NEWEST, RUNNING, host, limited, module, package, with_driver
 from tests.unit.python_environments import plugin
 
 TODAY = date(2026, 11, 21)
@@ -20,6 +20,7 @@ SETTINGS: dict[str, Any] = {
     "profile": "headless",
     "hold": True,
     "persistence": True,
+    "power_limit_watts": 0,
     "reboot": "auto",
     "newest": False,
     "allow_branch_switch": False,
@@ -609,6 +610,43 @@ def test_the_persistence_daemon(unit: dict[str, str], loaded: str, due: bool) ->
     assert not plan(facts, persistence=False)["persistence_due"]
 
 
+@pytest.mark.parametrize(
+    ("differs", "wrong"),
+    [
+        (limited("300.00", "300.00"), []),
+        (limited("450.00", "300.00"), ["GPU 0 has 450.00 W"]),
+        (limited("450.00", "450.00", active=""), ["is unknown", "GPU 0 has 450.00 W", "GPU 1 has 450.00 W"]),
+        (limited("300.00", "300.00", active="failed"), ["is failed"]),
+    ],
+)
+def test_the_limit_of_power_is_set_where_a_gpu_has_another(differs: dict[str, Any], wrong: list[str]) -> None:
+    found = plan(with_driver("T4", "T4", **differs), power_limit_watts=300)
+
+    assert [words.removeprefix("dlhost-nvidia-power.service ") for words in found["power_wrong"]] == wrong
+    assert (found["power_due"], found["refusal"], found["work_due"]) == (bool(wrong), "", False)
+
+
+def test_the_limit_of_power_waits_for_the_driver() -> None:
+    asleep = with_driver("T4", module={"loaded": "", "loaded_flavour": ""}, smi={"ran": False, "gpus": []})
+    found = plan(asleep, power_limit_watts=300)
+
+    assert (found["power_due"], found["refusal"]) == (False, "")
+    assert not plan(with_driver("T4", container=True, **limited("450.00")), power_limit_watts=300)["power_due"]
+
+
+def test_a_limit_that_is_no_longer_wanted_is_given_up() -> None:
+    facts = with_driver("T4", **limited("300.00"))
+
+    assert plan(facts)["power_left"]
+    assert plan(facts, state="absent")["power_left"]
+    assert not plan(facts, power_limit_watts=300)["power_left"]
+    # A unit whose file is gone is known to systemd until it has read its files anew.
+    facts["units"]["dlhost-nvidia-power.service"]["loaded"] = "not-found"
+    assert plan(facts)["power_left"]
+    assert not plan(with_driver("T4", **limited("300.00", active="")))["power_left"]
+    assert not plan(with_driver("T4"), state="absent")["power_left"]
+
+
 # Secure Boot
 
 MOK = "/var/lib/dkms/mok.pub"
@@ -665,6 +703,13 @@ def test_ubuntus_own_module_needs_no_key() -> None:
 
 # What cannot be
 
+UNLIMITED = {
+    "index": "0",
+    "name": "a laptop's",
+    "power_limit_w": "[N/A]",
+    "power_min_w": "[N/A]",
+    "power_max_w": "[N/A]",
+}
 OLD_KERNEL = {"packages": {name: package(version) for name, version in META.items()}}
 
 
@@ -710,6 +755,17 @@ OLD_KERNEL = {"packages": {name: package(version) for name, version in META.item
         ),
         (host("T4", kernel={**FOREIGN_KERNEL, "installed": ["6.18.2"]}), {}, "6.18.2 is none of Debian 12's"),
         (
+            with_driver("T4", **limited("450.00")),
+            {"power_limit_watts": 451},
+            "GPU 0 (a card) can be limited to 100 W at least and 450 W at most, and not to 451 W",
+        ),
+        (with_driver("T4", **limited("450.00")), {"power_limit_watts": 99}, "and not to 99 W"),
+        (
+            with_driver("T4", smi={"gpus": [UNLIMITED]}),
+            {"power_limit_watts": 300},
+            "GPU 0 (a laptop's) does not let its power be limited",
+        ),
+        (
             host("T4", kernel=OLD_KERNEL, candidates={"linux-headers-amd64": "6.1.180-1"}),
             {},
             "apt has no headers of the running kernel 6.1.0-49-amd64 any more",
@@ -732,6 +788,8 @@ def test_what_cannot_be_is_refused_in_one_sentence(facts: dict[str, Any], settin
         (with_driver("T4", users=[JOB], packages={"nvidia-driver-cuda": package("580.95.05-1")}), {}),
         (with_driver("T4", users=[JOB]), {"kernel_module": "proprietary", "reboot": "force"}),
         (with_driver("T4", container=True), {}),
+        (with_driver("T4", smi={"gpus": [UNLIMITED]}), {}),
+        (with_driver("T4", **limited("450.00")), {"power_limit_watts": 450}),
         (host("T4"), {"branch": "535", "source": "distro", "allow_end_of_life": True}),
         # The headers come with apt's answer, or the module is for the kernel that comes next.
         (host("T4", candidates={"linux-headers-amd64": "1", f"linux-headers-{RUNNING}": "1"}), {}),

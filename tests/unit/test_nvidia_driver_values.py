@@ -28,6 +28,13 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
         {"version": "580.95.05", "newest": True},
         "nvidia_driver_version keeps the driver at 580.95.05, and nvidia_driver_newest",
     ),
+    "limit-below-nothing": ({"power_limit_watts": -1}, "nvidia_driver_power_limit_watts -1 is no card's limit"),
+    "limit-of-none": ({"power_limit_watts": 9}, "nvidia_driver_power_limit_watts 9 is no card's limit"),
+    "limit-beyond-all": ({"power_limit_watts": 10000}, "is no card's limit"),
+    "limit-that-is-forgotten": (
+        {"power_limit_watts": 300, "persistence": False},
+        "nvidia_driver_power_limit_watts needs nvidia_driver_persistence",
+    ),
     "option-as-text": ({"module_options": "modeset=1"}, f"{OPTIONS}, and for each its options with values in one word"),
     "option-without-module": ({"module_options": {"nvidia": 1}}, OPTIONS),
     "option-of-another": ({"module_options": {"nouveau": {"modeset": 1}}}, OPTIONS),
@@ -47,6 +54,7 @@ DEBIANS = {"source": "distro", "branch": "535", "allow_end_of_life": True}
 SEEN: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "plain": (host("T4"), {}),
     "number-and-texts": (host("T4"), {"branch": 580, "hold": "false", "persistence": "no"}),
+    "limited": (host("T4"), {"power_limit_watts": 300}),
     "one-release": (host("T4"), {"version": "580.95.05"}),
     "pythons": (host("T4"), {"computing_pythons": ["/opt/envs/torch/bin/python"]}),
     "options": (host("T4"), {"module_options": {"nvidia": {"NVreg_X": True}, "nvidia-drm": {"modeset": 1}}}),
@@ -169,6 +177,16 @@ def test_options_are_those_of_the_module_as_it_is_called_there(run: dict[str, di
 
     assert contents(run, "options")[path] == ["options nvidia NVreg_X=1", "options nvidia-drm modeset=1"]
     assert contents(run, "debians-options")[path] == ["options nvidia-current-drm modeset=0"]
+
+
+def test_the_limit_of_power_comes_after_the_daemon_and_with_it(run: dict[str, dict[str, Any]]) -> None:
+    unit, name = "/etc/systemd/system/dlhost-nvidia-power.service", "nvidia-persistenced.service"
+    files = contents(run, "limited")
+
+    assert {"Type=oneshot", f"PartOf={name}", f"After={name}"} <= set(files[unit])
+    assert "ExecStart=/usr/bin/nvidia-smi --power-limit=300" in files[unit]
+    assert "Wants=dlhost-nvidia-power.service" in files[f"/etc/systemd/system/{name}.d/dlhost-power.conf"]
+    assert unit not in contents(run, "plain")
 
 
 def test_ubuntus_daemon_is_told_to_do_its_work(run: dict[str, dict[str, Any]]) -> None:

@@ -202,14 +202,16 @@ def test_an_nvidia_smi_that_answers() -> None:
         "smi_path=/usr/bin/nvidia-smi",
         "smi_status=0",
         "gpu=0000:01:00.0|1b81|nvidia",
-        "smi=0, GPU-8f6d, NVIDIA GeForce GTX 1070, 00000000:01:00.0, 580.95.05, 8192",
-        "smi=1, GPU-1a2b, NVIDIA GeForce GTX 1070, 00000000:02:00.0, 580.95.05, [N/A]",
+        "smi=0, GPU-8f6d, NVIDIA GeForce GTX 1070, 00000000:01:00.0, 580.95.05, 8192, 151.00, 75.50, 170.00",
+        "smi=1, GPU-1a2b, NVIDIA GeForce GTX 1070, 00000000:02:00.0, 580.95.05, [N/A], [N/A], [N/A], [N/A]",
     )
     smi = found["smi"]
     assert smi["ran"]
     assert found["gpus"][0]["name"] == "NVIDIA GeForce GTX 1070"
     assert smi["driver_version"] == "580.95.05"
     assert [gpu["memory_total_mib"] for gpu in smi["gpus"]] == ["8192", "[N/A]"]
+    limits = [(gpu["power_limit_w"], gpu["power_min_w"], gpu["power_max_w"]) for gpu in smi["gpus"]]
+    assert limits == [("151.00", "75.50", "170.00"), ("[N/A]", "[N/A]", "[N/A]")]
 
 
 @pytest.mark.parametrize(
