@@ -9,25 +9,33 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import yaml
+
+from dlhost.adapters import gpu_stack
 from dlhost.adapters.ansible_env import collections_path
 
 # Nobody listens on port 1, so that the first role that looks at a host would lose it.
 HOST: dict[str, Any] = {"ansible_host": "127.0.0.1", "ansible_port": 1, "ansible_ssh_common_args": "-F /dev/null"}
 SITE = {"path": "/a/", "upstream": "http://127.0.0.1:8888"}
-HOSTS: dict[str, dict[str, Any]] = {
+WEB: dict[str, dict[str, Any]] = {
     "path": {"nginx_proxy_sites": [{**SITE, "path": "/a"}]},
     "undefined": {"nginx_proxy_sites": [{**SITE, "basic_auth": [{"name": "ada", "password": "{{ nobody_set_it }}"}]}]},
 }
+GPU: dict[str, dict[str, Any]] = {
+    "repository": {"nvidia_repo_source": "distro", "nvidia_repo_url": "https://mirror.example.org/"},
+    "branch": {"nvidia_driver_branch": "580.95.05"},
+    "release": {"cuda_toolkit_versions": ["12.9"], "cuda_toolkit_default": "13.0"},
+    "version": {"cudnn_cuda_majors": [12], "cudnn_version": "newest"},
+}
+REPOSITORY = Path(__file__).parents[2]
 
 
-def test_values_are_refused_before_the_first_connection(tmp_path: Path) -> None:
-    variables = {"tls_mode": "self_signed", "tls_names": ["rig.example.org"]}
-    hosts = {name: {**HOST, **own} for name, own in HOSTS.items()}
-    inventory = {"all": {"vars": variables, "children": {"web": {"hosts": hosts}}}}
-    (tmp_path / "hosts.json").write_text(json.dumps(inventory))
+def play(directory: Path, groups: dict[str, Any], playbook: str) -> dict[str, Any]:
+    """What Ansible's json callback tells of a playbook, run over these groups."""
+    (directory / "hosts.json").write_text(json.dumps({"all": {"children": groups}}))
     done = subprocess.run(
-        [Path(sys.executable).with_name("ansible-playbook"), "-i", "hosts.json", "dlhost.host.site"],
-        cwd=tmp_path,
+        [Path(sys.executable).with_name("ansible-playbook"), "-i", "hosts.json", playbook],
+        cwd=directory,
         capture_output=True,
         text=True,
         check=False,
@@ -37,7 +45,17 @@ def test_values_are_refused_before_the_first_connection(tmp_path: Path) -> None:
             "ANSIBLE_STDOUT_CALLBACK": "ansible.posix.json",
         },
     )
-    document = json.loads(done.stdout)
+    document: dict[str, Any] = json.loads(done.stdout)
+    return document
+
+
+def test_values_are_refused_before_the_first_connection(tmp_path: Path) -> None:
+    groups: dict[str, Any] = {
+        group: {"hosts": {name: {**HOST, **own} for name, own in hosts.items()}}
+        for group, hosts in (("web", WEB), ("gpu", GPU))
+    }
+    groups["web"]["vars"] = {"tls_mode": "self_signed", "tls_names": ["rig.example.org"]}
+    document = play(tmp_path, groups, "dlhost.host.site")
     ended = {
         host: (task["task"]["name"].partition(" : ")[0], result["msg"])
         for play in document["plays"]
@@ -46,7 +64,29 @@ def test_values_are_refused_before_the_first_connection(tmp_path: Path) -> None:
         if result.get("failed") or result.get("unreachable")
     }
 
-    assert {host: stats["unreachable"] for host, stats in document["stats"].items()} == dict.fromkeys(HOSTS, 0)
+    assert {host: stats["unreachable"] for host, stats in document["stats"].items()} == dict.fromkeys([*WEB, *GPU], 0)
     assert ended["path"][0] == ended["undefined"][0] == "dlhost.host.nginx_proxy"
     assert "/a is not like that" in ended["path"][1]
     assert "'nobody_set_it' is undefined" in ended["undefined"][1]
+    assert [ended[name][0].removeprefix("dlhost.host.") for name in GPU] == list(gpu_stack.ROLES)
+    assert "nvidia_repo_url, nvidia_repo_key and" in ended["repository"][1]
+    assert "580.95.05 is no branch" in ended["branch"][1]
+    assert "cuda_toolkit_default is 13.0" in ended["release"][1]
+    assert "cudnn_version is newest" in ended["version"][1]
+
+
+def test_the_environments_of_role_conda_are_to_compute_without_being_named(tmp_path: Path) -> None:
+    verifying = yaml.safe_load((REPOSITORY / "playbooks" / "verify.yml").read_text())[0]["tasks"]
+    (handed_on,) = (task["vars"] for task in verifying if task.get("tags") == "nvidia_driver")
+    said = {"ansible.builtin.debug": {"msg": "{{ nvidia_driver_role_pythons }}"}, "vars": handed_on}
+    (tmp_path / "play.json").write_text(json.dumps([{"hosts": "all", "gather_facts": False, "tasks": [said]}]))
+    pythons = {"conda_computing_pythons": ["/opt/torch/bin/python"], "conda_state": "present"}
+    workspace = {"with": pythons, "to-go": {**pythons, "conda_state": "absent"}}
+    groups = {"workspace": {"hosts": workspace}, "gpu": {"hosts": {"without": pythons}}}
+    (task,) = play(tmp_path, groups, "play.json")["plays"][0]["tasks"]
+
+    assert {host: result["msg"] for host, result in task["hosts"].items()} == {
+        "with": ["/opt/torch/bin/python"],
+        "to-go": [],
+        "without": [],
+    }
