@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tools.audit import graders
+from tools.audit.__main__ import SETTINGS
 from tools.audit.graders import Grades
 from tools.audit.table import BEGIN, DOCUMENT, END, short_of, table, written
 
@@ -77,6 +78,16 @@ def test_a_worse_grade_is_named(worse: Grades, said: str) -> None:
 def test_an_authority_of_ones_own_lists_no_revocations() -> None:
     argued = replace(GOOD, tls_findings=("cert_revocation: Neither CRL nor OCSP URI provided",))
     assert list(short_of(argued)) == []
+
+
+def test_a_desktop_is_a_login_and_what_leads_to_it_is_not() -> None:
+    desktop = {"dlhost-vnc@rig.service": 9.2, "dlhost-vnc-web.service": 9.2}
+    said = list(short_of(replace(GOOD, exposures=desktop)))
+    assert said == ["systemd gives dlhost-vnc-web.service 9.2; at most 4.0 is promised."]
+
+
+def test_the_scan_sees_what_is_open_without_a_firewall() -> None:
+    assert not [name for name in SETTINGS if name.startswith("firewall_")]
 
 
 def test_the_table_has_a_column_for_each_host_and_takes_its_place_in_the_document() -> None:
