@@ -19,8 +19,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from benchmarks.end_state import NAMES, TIMEZONE, USER
 from dlhost.adapters import container as engine
-from dlhost.adapters import inventory_source, inventory_writer, openssh
-from dlhost.operations.init import CA, new_ca, write
+from dlhost.adapters import content, inventory_source, inventory_writer, openssh
+from dlhost.operations.init import CA, new_ca, secret_names, write
 from dlhost.operations.secrets import set_secret
 from dlhost.values.new_inventory import GROUPS, NewInventory, Profile
 
@@ -81,9 +81,11 @@ class Estate:
         self._client = client
         self._image = image
         self._settings = _settings()
-        # A copied host keeps its certificate and password, so they are every inventory's.
+        # A copied host keeps its certificate and passwords, so they are every inventory's.
         self.authority = new_ca(PREFIX)
-        self.password = inventory_writer.new_password()
+        self.secrets = {name: inventory_writer.new_password() for name in secret_names(content.role_schemas())}
+        self.secrets["tls_ca_key"] = self.authority.key
+        self.password = self.secrets["jupyter_password"]
         self._public = ""
         self._numbers = count(1)
         self._started: list[str] = []
@@ -123,7 +125,7 @@ class Estate:
         new = NewInventory(name, first.address, USER, profile=PROFILE, settings=chosen)
         location = inventory_source.own_location(name)
         begun = write(location, new, first.host_keys, {CA: self.authority.certificate})
-        for variable, secret in {"tls_ca_key": self.authority.key, "jupyter_password": self.password}.items():
+        for variable, secret in self.secrets.items():
             set_secret(name, variable, secret, None)
         own_keys = location.path / ".ssh" / "known_hosts"
         own_keys.write_text(_known_hosts((host.name, host) for host in hosts))

@@ -20,18 +20,15 @@ from benchmarks.at_hand import LISTS, PACKAGES
 from benchmarks.estate import Estate, open_estate
 from dlhost.errors import DlhostError
 from tools.faults import damages
+from tools.faults.parts import PARTS, units_of
 from tools.faults.plan import Round, Start, Trouble, plan
 from tools.faults.rig import Calls, Ran, Rig, Run
+from tools.faults.secret_places import Secrets, search, secrets_of, strangers
 from tools.faults.watch import Watch, log_in
 
-UNITS = {
-    "web": ("nginx.service",),
-    "workspace": ("dlhost-jupyter@rig.service",),
-}
 EVERYWHERE = ("dlhost-firewall.service", "apt-daily.timer", "apt-daily-upgrade.timer", "unattended-upgrades.service")
 # Done, or done but for what the user has to see to.
 DONE = {0, 6}
-SEARCHED = "/etc /home /opt/dlhost /root /run /tmp /usr/local /var"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,10 +59,10 @@ def main() -> None:
     found = 0
     try:
         with open_estate(options.debian) as estate:
-            bed = prepare(estate, options.groups)
+            bed = prepare(estate, options.parts)
             numbers = range(options.first, options.first + options.rounds)
             for one in plan(options.seed, numbers, bed.calls, options.starts, options.troubles):
-                result = play(estate, bed, options.groups, one)
+                result = play(estate, bed, options.parts, one)
                 found += bool(result.findings)
                 _show(result)
                 if options.json:
@@ -77,9 +74,9 @@ def main() -> None:
     sys.exit(bool(found))
 
 
-def prepare(estate: Estate, groups: Sequence[str]) -> Bed:
+def prepare(estate: Estate, parts: Sequence[str]) -> Bed:
     """A host provisioned without trouble, and a bare one that has its packages at hand: else rounds are downloads."""
-    settled, bare = Rig.made(estate, groups), Rig.made(estate, groups)
+    settled, bare = Rig.made(estate, parts), Rig.made(estate, parts)
     calls = Calls(settled)
     ran = settled.run("provision", "--yes")
     if ran.code not in DONE:
@@ -93,14 +90,14 @@ def prepare(estate: Estate, groups: Sequence[str]) -> Bed:
     return Bed(images, calls.begun)
 
 
-def play(estate: Estate, bed: Bed, groups: Sequence[str], one: Round) -> Result:
+def play(estate: Estate, bed: Bed, parts: Sequence[str], one: Round) -> Result:
     """One round, on a host of its own."""
     begun = time.monotonic()
-    rig = Rig.made(estate, groups, bed.images[one.start])
+    rig = Rig.made(estate, parts, bed.images[one.start])
     try:
-        dealt = _damage(rig, groups, one) if one.start is Start.DAMAGED else []
-        secrets = _secrets(estate)
-        with Watch(rig.login, secrets) as watch:
+        dealt = _damage(rig, one) if one.start is Start.DAMAGED else []
+        secrets = secrets_of(rig.inventory.name)
+        with Watch(rig.login, secrets.all) as watch:
             hit = _hit(rig, watch, one)
             findings = list(_unmended(rig))
         findings += [f"a login was refused: {why}" for why in watch.refused]
@@ -112,10 +109,9 @@ def play(estate: Estate, bed: Bed, groups: Sequence[str], one: Round) -> Result:
     return Result(str(one), hit, names, findings, watch.logins, time.monotonic() - begun)
 
 
-def _damage(rig: Rig, groups: Sequence[str], one: Round) -> list[damages.Damage]:
+def _damage(rig: Rig, one: Round) -> list[damages.Damage]:
     manifest = json.loads(rig.execute(f"cat {damages.MANIFEST}"))
-    units = [*EVERYWHERE, *(unit for group in groups for unit in UNITS.get(group, ()))]
-    dealt = damages.choose(one.choice(), damages.candidates(manifest, units))
+    dealt = damages.choose(one.choice(), damages.candidates(manifest, [*EVERYWHERE, *units_of(rig.parts)]))
     for damage in dealt:
         # One may have taken away what the next one is about.
         rig.execute(f"({damage.run}) >/dev/null 2>&1 || true")
@@ -190,25 +186,20 @@ def _why(ran: Ran) -> str:
     return "; ".join(said) or ran.output[-500:].strip()
 
 
-def _secrets(estate: Estate) -> list[str]:
-    # A line of the key's own: the first ones are alike in all keys.
-    return [estate.password, estate.authority.key.splitlines()[2]]
-
-
-def _secret_places(rig: Rig, estate: Estate, secrets: Sequence[str]) -> Iterator[str]:
+def _secret_places(rig: Rig, estate: Estate, secrets: Secrets) -> Iterator[str]:
     """Where a secret lies that should not: records and logs here, files and journal there."""
+    # A host that has moved has another inventory since.
+    secrets |= secrets_of(rig.inventory.name)
     for variable in ("xdg_state_home", "xdg_cache_home"):
         for path in (estate.directory / variable).rglob("*"):
-            if path.is_file() and any(secret in path.read_text(errors="replace") for secret in secrets):
+            if path.is_file() and any(secret in path.read_text(errors="replace") for secret in secrets.all):
                 yield str(path)
-    if any(secret in run.output() for secret in secrets for run in rig.runs):
+    if any(secret in run.output() for secret in secrets.all for run in rig.runs):
         yield "what dlhost printed"
-    patterns = " ".join(f"-e {secret!r}" for secret in secrets)
-    found = rig.execute(
-        f"grep -rslF {patterns} --devices=skip {SEARCHED} || true;"
-        f"journalctl | grep -qF {patterns} && echo journal || true"
-    )
-    yield from (f"the host's {place}" for place in found.splitlines())
+    found = rig.execute(search(secrets.texts)).splitlines()
+    if secrets.keys:
+        found += strangers(rig.execute(search(secrets.keys)).splitlines())
+    yield from (f"the host's {place}" for place in dict.fromkeys(found))
 
 
 def _show(result: Result) -> None:
@@ -232,7 +223,12 @@ def _options() -> argparse.Namespace:
         "--troubles", nargs="+", type=Trouble, choices=troubles, default=[*Trouble], help="only these befall runs"
     )
     parser.add_argument(
-        "--groups", nargs="+", default=["workspace", "web"], help="groups that the host is in (default workspace web)"
+        "--groups",
+        dest="parts",
+        nargs="+",
+        choices=[*PARTS],
+        default=["workspace", "web"],
+        help="what the host is for (default workspace web)",
     )
     parser.add_argument("--debian", default="13", choices=["12", "13"], help="release of the host (default 13)")
     parser.add_argument("--json", type=lambda name: Path(name).absolute(), metavar="FILE", help="add results there")

@@ -18,6 +18,7 @@ from typing import Any
 from benchmarks.contenders import ssh
 from benchmarks.estate import Estate, Host, Inventory
 from dlhost.adapters import container as engine
+from tools.faults.parts import groups_of, settings_of
 
 PROGRAM = Path(sys.executable).with_name("dlhost")
 # What every process of a run has in its environment.
@@ -168,14 +169,14 @@ class Rig:
     estate: Estate
     host: Host
     inventory: Inventory
-    groups: Sequence[str]
+    parts: Sequence[str]
     runs: list[Run] = field(default_factory=list)
 
     @classmethod
-    def made(cls, estate: Estate, groups: Sequence[str], snapshot: str = "") -> Rig:
+    def made(cls, estate: Estate, parts: Sequence[str], snapshot: str = "") -> Rig:
         """A new host, bare or like the one that the snapshot was taken of."""
         host = estate.host(snapshot)
-        return cls(estate, host, _inventory(estate, host, groups), groups)
+        return cls(estate, host, _inventory(estate, host, parts), parts)
 
     def execute(self, script: str, *arguments: str) -> str:
         """A shell script on the host, past sshd."""
@@ -214,7 +215,7 @@ class Rig:
         address = engine.address_of(self.host.container)
         if address != self.host.address:
             self.host = replace(self.host, address=address)
-            self.inventory = _inventory(self.estate, self.host, self.groups)
+            self.inventory = _inventory(self.estate, self.host, self.parts)
 
     def own_disk(self) -> None:
         """Give the host a file system that can be full without filling this machine's."""
@@ -234,9 +235,10 @@ class Rig:
         self.estate.discard(self.host)
 
 
-def _inventory(estate: Estate, host: Host, groups: Sequence[str]) -> Inventory:
+def _inventory(estate: Estate, host: Host, parts: Sequence[str]) -> Inventory:
     # Jupyter is asked for through the front, by a name that leads there.
-    return estate.inventory(host, settings={**SETTINGS, "tls_names": [host.address]}, groups=groups)
+    settings = {**SETTINGS, "tls_names": [host.address], **settings_of(parts)}
+    return estate.inventory(host, settings=settings, groups=groups_of(parts))
 
 
 class Calls(threading.Thread):
