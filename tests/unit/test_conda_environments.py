@@ -585,6 +585,14 @@ def test_a_directory_that_is_not_dlhosts_is_refused(bare: Host) -> None:
     )
 
 
+def test_a_prefix_that_cannot_be_made_is_named(bare: Host, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    bare.prefix = tmp_path / "file" / "conda"
+
+    said = bare.refuse(bare.lock("work", QUESTION))
+    assert said == f"{bare.prefix} cannot be made: Not a directory."
+
+
 @pytest.mark.parametrize(
     ("file", "variables", "options", "seen"),
     [
