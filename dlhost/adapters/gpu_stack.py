@@ -118,8 +118,9 @@ def _settings(role: str, variables: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _plans(settings: Mapping[str, Mapping[str, Any]], gpu: Mapping[str, Any], table: Any) -> dict[str, Any]:
-    """What each role would do, or why not, as far as that is known before its own look; each is told of the others
-    what playbooks/vars/given.yml has it told.
+    """What each role would do, or why not, as far as that is known before its own look.
+
+    Of the others each is told what playbooks/vars/given.yml has it told.
     """
     today = datetime.now(UTC).date()
     repository, driver, toolkit, cudnn = (settings.get(role, {}) for role in ROLES)
