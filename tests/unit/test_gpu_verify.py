@@ -191,6 +191,12 @@ TOOLKITS: dict[str, tuple[dict[str, Any], list[str], str]] = {
     ),
     "shells do not find it": ({"login_path": "/usr/bin"}, ["shells"], "its PATH is /usr/bin"),
     "services do not find it": ({"service_path": "/usr/bin"}, ["services"], "its PATH is /usr/bin"),
+    "another release's libraries": (
+        {"linked": f"{HOME.format('12.9')}/lib64/libcudart.so.12.9.79"},
+        ["libraries"],
+        "it finds /usr/local/cuda-12.9/lib64/libcudart.so.12.9.79",
+    ),
+    "no libraries": ({"linked": ""}, ["libraries"], "it finds none"),
     "another default": ({"home": HOME.format("12.9")}, ["default"], "it is /etc/alternatives/cuda"),
 }
 
@@ -205,6 +211,7 @@ def toolkits(tmp_path_factory: pytest.TempPathFactory) -> Verdicts:
         home: str = homes[-1],
         login_path: str = PATH,
         service_path: str = PATH,
+        linked: str = f"/usr/lib/x86_64-linux-gnu/libcudart.so.11.0 {homes[-1]}/lib64/libcudart.so.13.0.96 ",
         **first: Any,
     ) -> dict[str, Any]:
         """A host with both releases and two cards; `first` is what the probe says otherwise of the first compiler."""
@@ -214,6 +221,7 @@ def toolkits(tmp_path_factory: pytest.TempPathFactory) -> Verdicts:
             ("host_compiler", "installed"),
             ("login_path", login_path),
             ("service_path", service_path),
+            ("linked", linked),
             *alternatives(home, *homes),
         ]
         compilers: list[dict[str, Any]] = [
@@ -229,6 +237,7 @@ def toolkits(tmp_path_factory: pytest.TempPathFactory) -> Verdicts:
         ]
         return {
             "cuda_toolkit_versions": releases,
+            "cuda_toolkit_ld_so_conf": True,
             "__cuda_toolkit_facts": {"nvidia": seen},
             "__cuda_toolkit_look": {"stdout": printed(pairs)},
             "__cuda_toolkit_compared": {"changed_paths": []},

@@ -214,7 +214,7 @@ def _cuda(release: str) -> Iterator[Package]:
         f"cuda-cudart-{dashed}",
         version,
         depends=f"{configuration} (>= {version})",
-        files={f"{root}/lib64/libcudart.so.{release}": ""},
+        files={f"{root}/lib64/libcudart.so.{release}": elf.library("cudaRuntimeGetVersion", int(major) * 1000)},
     )
     yield part("cudart-dev", "cudart", files={f"{root}/include/cuda.h": ""})
     yield part("cuobjdump")
