@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import shutil
 import subprocess
@@ -55,18 +56,26 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def driver(session_host: Callable[..., Host]) -> Driver:
-    """Debian's driver, installed by its role in a container."""
-    host = session_host("13")
-    host.execute(CARD)
-    without_kernel = install(host)
-    host.execute(f"DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends {' '.join(PACKAGES)}")
-    return Driver(host, without_kernel, install(host))
+def drivers(session_host: Callable[..., Host]) -> Callable[[str], Driver]:
+    """A Debian's driver, installed by its role in a container; once for each release."""
+
+    @functools.cache
+    def of(release: str) -> Driver:
+        host = session_host(release)
+        host.execute(CARD)
+        without_kernel = install(host, release)
+        host.execute(
+            f"DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends {' '.join(PACKAGES)}"
+        )
+        return Driver(host, release, without_kernel, install(host, release))
+
+    return of
 
 
 @pytest.fixture(scope="session")
-def driver_template(driver: Driver, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same as a machine: its kernel and the module that was built for it, and the container's account."""
+def driver_template(drivers: Callable[[str], Driver], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Debian 13's as a machine: its kernel and the module that was built for it, and the container's account."""
+    driver = drivers("13")
     directory = tmp_path_factory.mktemp("driver-template")
     for key in driver.host.directory.glob("id_ed25519*"):
         shutil.copy(key, directory)

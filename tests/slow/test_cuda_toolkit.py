@@ -22,7 +22,8 @@ pytestmark = pytest.mark.slow
 
 # 2 GB to fetch, and 5 to unpack.
 INSTALL_S = 1500
-RELEASE = "12.4"
+# Debian to the release of CUDA that it has.
+RELEASES = {"12": "11.8", "13": "12.4"}
 # The host shows a card that it does not have: an RTX 4090.
 SYSFS = "/srv/rtx_4090"
 PREPARE = f"""
@@ -31,16 +32,16 @@ device={SYSFS}/bus/pci/devices/0000:01:00.0
 mkdir -p $device
 echo 0x10de >$device/vendor; echo 0x030000 >$device/class; echo 0x2684 >$device/device
 """
-SETTINGS = {"cuda_toolkit_versions": [RELEASE], "cuda_toolkit_source": "distro", "cuda_toolkit_sysfs": SYSFS}
 
 
-def apply(host: Host) -> list[dict[str, Any]]:
+def apply(host: Host, release: str) -> list[dict[str, Any]]:
     """The results of the role's tasks, and of its checks."""
     role = {"name": "dlhost.host.cuda_toolkit"}
+    settings = {"cuda_toolkit_versions": [release], "cuda_toolkit_source": "distro", "cuda_toolkit_sysfs": SYSFS}
     probe = {"compilers": ["/usr/bin/nvcc"], "architectures": ["sm_75", "sm_90"], "gpus": 1}
     tasks: list[dict[str, object]] = [
-        {"ansible.builtin.include_role": role, "vars": SETTINGS},
-        {"ansible.builtin.include_role": role | {"tasks_from": "verify"}, "vars": SETTINGS},
+        {"ansible.builtin.include_role": role, "vars": settings},
+        {"ansible.builtin.include_role": role | {"tasks_from": "verify"}, "vars": settings},
         {"dlhost.host.cuda_probe": probe},
     ]
     command, environment = host.command(tasks)
@@ -57,15 +58,13 @@ def apply(host: Host) -> list[dict[str, Any]]:
     return [result for play in events["plays"] for task in play["tasks"] for result in task["hosts"].values()]
 
 
-@pytest.fixture(scope="module")
-def host(session_host: Callable[..., Host]) -> Host:
-    made = session_host("13")
-    made.execute(PREPARE)
-    return made
-
-
-def test_the_distributions_compiler_makes_code_for_the_card(host: Host) -> None:
-    results = apply(host)
+@pytest.mark.parametrize(("debian", "release"), RELEASES.items())
+def test_the_distributions_compiler_makes_code_for_the_card(
+    session_host: Callable[..., Host], debian: str, release: str
+) -> None:
+    host = session_host(debian)
+    host.execute(PREPARE)
+    results = apply(host, release)
     checks = {check["id"]: check for result in results for check in result.get("dlhost_checks", [])}
     assert {name: check["result"] for name, check in checks.items() if check["result"] != "skip"} == {
         "cuda_toolkit.accepted": "pass",
@@ -79,12 +78,12 @@ def test_the_distributions_compiler_makes_code_for_the_card(host: Host) -> None:
 
     # The program that would compute is built and started; it says what CUDA says without a GPU.
     (compiler,) = results[-1]["compilers"]
-    assert (compiler["release"], compiler["uncompiled"], compiler["computed"]) == (RELEASE, {}, 0)
+    assert (compiler["release"], compiler["uncompiled"], compiler["computed"]) == (release, {}, 0)
     assert len(compiler["miscomputed"]) == 1
     assert "CUDA" in compiler["miscomputed"][0]
     assert host.execute("ls -d /tmp/dlhost-cuda-* 2>/dev/null || true") == ""
 
-    assert not any(result.get("changed") for result in apply(host))
+    assert not any(result.get("changed") for result in apply(host, release))
 
 
 @pytest.fixture

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from tests.e2e.conftest import Host
-from tests.slow.driver import BRANCH, SYSFS, Driver, checks, install
+from tests.slow.driver import BRANCHES, SYSFS, Driver, checks, install
 
 pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(params=BRANCHES)
+def driver(request: pytest.FixtureRequest, drivers: Callable[[str], Driver]) -> Driver:
+    return drivers(request.param)
 
 
 def look(host: Host) -> dict[str, Any]:
@@ -33,7 +39,7 @@ def test_dkms_builds_it_for_the_kernel_that_came_later(driver: Driver) -> None:
     assert found["kernel"]["running"] not in found["kernel"]["installed"]
 
     module = found["module"]["installed"][newest]
-    assert re.fullmatch(rf"{BRANCH}(\.\d+)+", module["version"])
+    assert re.fullmatch(rf"{BRANCHES[driver.release]}(\.\d+)+", module["version"])
     assert module["flavour"] == "proprietary"
     line = f"nvidia-current/{module['version']}, {newest}, x86_64: installed"
     assert driver.host.execute("dkms status").strip() == line
@@ -42,10 +48,10 @@ def test_dkms_builds_it_for_the_kernel_that_came_later(driver: Driver) -> None:
 
 
 def test_it_stays_as_it_is_and_proves_what_a_container_can_prove(driver: Driver) -> None:
-    again = install(driver.host)
+    again = install(driver.host, driver.release)
     assert not again.failed, again.output
     assert again.changed == 0
-    results = checks(driver.host)
+    results = checks(driver.host, driver.release)
     assert not [name for name, result in results.items() if result == "fail"], results
     assert {results[name] for name in ("files", "packages", "held")} == {"pass"}
     assert {results[name] for name in ("module_there", "module_runs")} == {"skip"}

@@ -12,7 +12,7 @@ import pytest
 
 from dlhost.errors import ExitCode
 from tests.e2e.conftest import Installed, Play
-from tests.slow.driver import SETTINGS, SYSFS
+from tests.slow.driver import SYSFS, settings
 from tests.slow.machine import Machine
 
 pytestmark = pytest.mark.slow
@@ -118,7 +118,7 @@ def test_the_role_reboots_once_and_the_kernel_takes_the_module_that_was_built(
     machine.execute(INSTALL_SMI)
     dlhost = Installed(Path(sys.executable).with_name("dlhost"), tmp_path)
     inventory = dlhost.begin("rig", machine, workspace=True)
-    (inventory / "group_vars" / "all" / "test.yml").write_text(json.dumps(SETTINGS))
+    (inventory / "group_vars" / "all" / "test.yml").write_text(json.dumps(settings("13")))
     provision = ("provision", "-i", "rig", "--roles", "nvidia_driver", "--yes")
     before = machine.boot_id()
 
