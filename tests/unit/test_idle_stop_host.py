@@ -47,6 +47,20 @@ def left_by(running: list[Any]) -> dict[str, int]:
     return {one.key: one.ticks for one in running}
 
 
+# Load
+
+
+@pytest.mark.parametrize(
+    ("limit", "load", "said"), [(0.5, 0.5, ["the load is 0.5 or more"]), (0.5, 0.49, []), (0, 99, [])]
+)
+def test_the_load_of_the_last_minute_is_work_from_its_limit_on(
+    host: Any, monkeypatch: pytest.MonkeyPatch, limit: float, load: float, said: list[str]
+) -> None:
+    monkeypatch.setattr(os, "getloadavg", lambda: (load, 99 - load, 99 - load))
+
+    assert host.under_load(limit) == said
+
+
 # Programs
 
 

@@ -98,6 +98,30 @@ def test_it_warns_and_then_stops(
     ]
 
 
+def test_a_load_above_the_limit_is_work(program: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert program.__spec__
+    assert program.__spec__.loader
+    # Looks around for itself again.
+    program.__spec__.loader.exec_module(program)
+    monkeypatch.setattr(program, "WISHES", tmp_path / "wishes")
+    for name in (
+        "busy_gpus",
+        "at_packages",
+        "inhibited",
+        "over_ssh",
+        "at_desktops",
+        "programs",
+        "typing",
+        "in_services",
+    ):
+        monkeypatch.setattr(program.idle_host, name, lambda *_: [])
+    monkeypatch.setattr(program.idle_host, "in_jupyter", lambda *_: {})
+    monkeypatch.setattr(os, "getloadavg", lambda: (3.0, 0, 0))
+
+    seen, _ = program.look_around({"ignored_programs": [], "load": 2.5}, {})
+    assert seen.work == ["the load is 2.5 or more"]
+
+
 def test_it_says_that_the_command_failed(program: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
     configure(program, command="exit 3")
     leave(program, warned=time.monotonic() - 301)

@@ -111,6 +111,26 @@ def test_a_port_that_nginx_itself_keeps_is_explained(config: Any, monkeypatch: p
     assert config._explained("") == ""
 
 
+@pytest.mark.parametrize(("wish", "is_there"), [("disabled", False), ("keep", True)])
+def test_the_example_of_the_distribution_goes_where_it_is_asked_to(
+    config: Any, site: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wish: str, is_there: bool
+) -> None:
+    example, own = tmp_path / "default", tmp_path / "dlhost.conf"
+    example.symlink_to("../sites-available/default")
+    own.symlink_to(config.nginx_text.SITE)
+    monkeypatch.setattr(config.nginx_text, "DEFAULT_LINK", example)
+    monkeypatch.setattr(config.nginx_text, "LINK", own)
+    monkeypatch.setattr(config.nginx_host, "NGINX", tmp_path / "nginx-is-not-installed")
+    monkeypatch.setattr(config, "make_site", lambda _request, _chain: site)
+    monkeypatch.setattr(config.owned_files, "plan", lambda *_, **__: config.owned_files.Plan([], [], [], []))
+    request = {"role": "nginx_proxy", "files": [], "passwords": [], "packages": [], "default_site": wish}
+
+    plan = config.make_plan(request, ())
+
+    assert plan.unlink == ([] if is_there else [example])
+    assert (str(example) in plan.paths) == (not is_there)
+
+
 def test_what_was_kept_comes_back(config: Any, tmp_path: Path) -> None:
     directory = tmp_path / "etc"
     directory.mkdir()
