@@ -27,7 +27,7 @@ from pathlib import Path
 from ansible_collections.dlhost.host.plugins.module_utils import owned_files, tls_host
 from ansible_collections.dlhost.host.plugins.module_utils.commands import run
 
-CERTBOT, NGINX = "/usr/bin/certbot", "/usr/sbin/nginx"
+NGINX = "/usr/sbin/nginx"
 NGINX_UNIT = "nginx.service"
 TLS = Path("/etc/dlhost/tls")
 OWNER = GROUP = "root"
@@ -86,6 +86,7 @@ class Order:
     key_type: str
     profile: str
     dns_hook: str
+    certbot: str
     has_ca: bool
     has_eab: bool
     renew_days: int
@@ -300,41 +301,45 @@ def reload_nginx() -> None:
 
 def refuse_impossible(order: Order) -> None:
     """Raises AcmeError for what is known before the directory is asked for anything, which counts what it is asked."""
+    refuse_program("tls_acme_certbot", order.certbot)
     refuse_certbot(order)
     refuse_directory(order)
     if not order.dns_hook:
         refuse_unserved(order)
     else:
-        refuse_hook(order)
+        refuse_program("tls_acme_dns_hook", order.dns_hook)
 
 
-def refuse_hook(order: Order) -> None:
-    """Raises AcmeError where the hook is no program, or somebody else's to write: certbot runs it as root."""
-    hook = Path(order.dns_hook)
-    if not (hook.is_file() and os.access(hook, os.X_OK)):
-        raise AcmeError(f"tls_acme_dns_hook is {hook}, and there is no such program on the host")
-    real = hook.resolve()
-    for path in (real, *real.parents, *hook.parents):
+def refuse_program(variable: str, value: str) -> None:
+    """Raises AcmeError where a program of the user's is none, or somebody else's to write: it runs as root."""
+    program = Path(value)
+    if not (program.is_file() and os.access(program, os.X_OK)):
+        raise AcmeError(f"{variable} is {program}, and there is no such program on the host")
+    real = program.resolve()
+    for path in (real, *real.parents, *program.parents):
         status = path.stat()
         if status.st_uid != 0 or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
             raise AcmeError(
-                f"tls_acme_dns_hook is {hook}, which runs as root, and others may write {path}; "
+                f"{variable} is {program}, which runs as root, and others may write {path}; "
                 "give that to root (chown root) and to nobody else (chmod go-w)"
             )
 
 
 def refuse_certbot(order: Order) -> None:
-    """Raises AcmeError where the host's certbot is too old for what is asked."""
+    """Raises AcmeError where certbot is too old for what is asked."""
     addresses = [name for name in order.names if is_address(name)]
     wanted = {PROFILE_OPTION: "tls_acme_profile", ADDRESS_OPTION: f"the address {', '.join(addresses)} in tls_names"}
     asked = {option for option, is_asked in ((PROFILE_OPTION, order.profile), (ADDRESS_OPTION, addresses)) if is_asked}
     if not asked:
         return
-    can = run(CERTBOT, "--help", "all").stdout
+    can = run(order.certbot, "--help", "all").stdout
     for option in sorted(asked):
         if option not in can:
-            version = "".join(run(CERTBOT, "--version").stdout.split()[-1:])
-            raise AcmeError(f"certbot {version} of this host has no {option}, which {wanted[option]} takes")
+            version = "".join(run(order.certbot, "--version").stdout.split()[-1:])
+            raise AcmeError(
+                f"certbot {version} of this host has no {option}, which {wanted[option]} takes; "
+                "tls_acme_certbot is the path of a newer one"
+            )
 
 
 def refuse_directory(order: Order) -> None:
@@ -432,7 +437,7 @@ def command(order: Order, dry_run: bool) -> list[str]:
         hooks = [f"--manual-auth-hook={order.dns_hook} add", f"--manual-cleanup-hook={order.dns_hook} remove"]
         proof = ["--manual", "--preferred-challenges=dns", *hooks]
     return [
-        CERTBOT,
+        order.certbot,
         "certonly",
         "--non-interactive",
         "--agree-tos",

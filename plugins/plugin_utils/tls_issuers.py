@@ -46,13 +46,14 @@ CONSUMER = re.compile(r"[a-z0-9][a-z0-9_-]*")
 
 LETS_ENCRYPT = "https://acme-v02.api.letsencrypt.org/directory"
 STAGING = "https://acme-staging-v02.api.letsencrypt.org/directory"
+CERTBOT = "/usr/bin/certbot"
 URL = re.compile(r"https://[^\s/@]+(/[^\s]*)?")
 EMAIL = re.compile(r"[^@\s,]+@[^@\s,]+")
 # As certbot reads them in a file of settings; the second is base64url.
 EAB_KID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._~:/@+=-]*")
 EAB_KEY = re.compile(r"[A-Za-z0-9_-]+=*")
 PROFILE = re.compile(r"[A-Za-z0-9_-]*")
-HOOK = re.compile(r"((/[A-Za-z0-9._@+-]+)+)?")
+PROGRAM = re.compile(r"((/[A-Za-z0-9._@+-]+)+)?")
 
 NONE = "there is no certificate"
 UNREADABLE = "the certificate cannot be read"
@@ -82,6 +83,7 @@ class Settings:
     acme_ca: str = ""
     acme_profile: str = ""
     acme_dns_hook: str = ""
+    acme_certbot: str = ""
     acme_eab_kid: str = ""
     acme_eab_hmac_key: str = dataclasses.field(default="", repr=False)
 
@@ -493,6 +495,7 @@ class Acme(LocalCa):
             "key_type": self.key_type,
             "profile": self.settings.acme_profile,
             "dns_hook": self.settings.acme_dns_hook,
+            "certbot": self.settings.acme_certbot or CERTBOT,
             "has_ca": bool(self.settings.acme_ca.strip()),
             "has_eab": bool(self.settings.acme_eab_kid),
             "renew_days": self.settings.renew_days,
@@ -572,11 +575,12 @@ def refuse_order(settings: Settings) -> None:
     refuse_account(settings)
     if not PROFILE.fullmatch(settings.acme_profile):
         raise TlsError(f"tls_acme_profile is {settings.acme_profile!r}; such names are of letters, digits, - and _.")
-    if not HOOK.fullmatch(settings.acme_dns_hook):
-        raise TlsError(
-            f"tls_acme_dns_hook is {settings.acme_dns_hook!r}; it is the absolute path of a program on the host, "
-            "without blanks."
-        )
+    for name in ("acme_dns_hook", "acme_certbot"):
+        value = getattr(settings, name)
+        if not PROGRAM.fullmatch(value):
+            raise TlsError(
+                f"tls_{name} is {value!r}; it is the absolute path of a program on the host, without blanks."
+            )
     if any(is_wildcard(str(name.value)) for name in names) and not settings.acme_dns_hook:
         raise TlsError("tls_names has a wildcard, which ACME proves in the DNS only; tls_acme_dns_hook does that.")
     if addresses and settings.acme_dns_hook:

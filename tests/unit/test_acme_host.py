@@ -23,6 +23,7 @@ ORDER: dict[str, Any] = {
     "key_type": "ecdsa_p256",
     "profile": "",
     "dns_hook": "",
+    "certbot": "/usr/bin/certbot",
     "has_ca": False,
     "has_eab": False,
     "renew_days": 30,
@@ -160,7 +161,8 @@ def test_what_the_directory_gives_takes_its_place_and_stays_there(world: World) 
         ({"key_type": "rsa_3072"}, ["--key-type=rsa", "--rsa-key-size=3072"]),
         ({"profile": "shortlived"}, ["--required-profile=shortlived"]),
         ({"has_eab": True}, ["--config=/etc/dlhost/tls_acme_account.ini"]),
-        ({"names": ["192.0.2.1"]}, ["--ip-address=192.0.2.1"]),
+        ({"names": ["192.0.2.1"]}, ["/usr/bin/certbot", "--ip-address=192.0.2.1"]),
+        ({"names": ["192.0.2.1"], "certbot": "/opt/bin/certbot"}, ["/opt/bin/certbot", "--ip-address=192.0.2.1"]),
         (
             {"dns_hook": "/opt/dns"},
             [
@@ -489,6 +491,25 @@ def test_a_certbot_that_is_too_old_is_named(world: World, names: list[str], prof
     assert ("certbot 2.1.0 of this host has no" in said) == bool(profile or len(names) > 1)
 
 
+def test_the_users_own_certbot_is_the_one_that_is_looked_at(world: World) -> None:
+    world.acme.run = lambda *command, **_: subprocess.CompletedProcess(
+        command, 0, "--ip-address" if command[0] == "/opt/bin/certbot" else "--webroot", ""
+    )
+
+    world.acme.refuse_certbot(world.order(names=["203.0.113.7"], certbot="/opt/bin/certbot"))
+    with pytest.raises(world.acme.AcmeError, match="tls_acme_certbot is the path of a newer one"):
+        world.acme.refuse_certbot(world.order(names=["203.0.113.7"]))
+
+
+def test_a_certbot_of_anybodys_is_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    acme = plugin(monkeypatch, "module_utils.acme_host")
+    (tmp_path / "certbot").write_text("#!/bin/sh\n")
+    (tmp_path / "certbot").chmod(0o777)
+
+    with pytest.raises(acme.AcmeError, match=r"tls_acme_certbot is .*, which runs as root, and others may write"):
+        acme.refuse_impossible(acme.Order(**{**ORDER, "certbot": str(tmp_path / "certbot")}))
+
+
 def test_a_dry_run_asks_nobody(world: World) -> None:
     foreseen = world.module.converge(world.order(), check=True)
 
@@ -566,17 +587,19 @@ def test_a_proof_in_the_dns_has_time_for_each_name(world: World, hook: str, seco
         ("{tmp}/link", "which runs as root, and others may write {tmp}/hook"),
     ],
 )
-def test_a_hook_is_roots_alone(world: World, tmp_path: Path, hook: str, said: str) -> None:
+@pytest.mark.parametrize("variable", ["tls_acme_dns_hook", "tls_acme_certbot"])
+def test_what_runs_as_root_is_roots_alone(world: World, tmp_path: Path, variable: str, hook: str, said: str) -> None:
     (tmp_path / "hook").write_text("#!/bin/sh\n")
     (tmp_path / "hook").chmod(0o777)
     (tmp_path / "link").symlink_to("hook")
     why = ""
     try:
-        world.acme.refuse_hook(world.order(dns_hook=hook.format(tmp=tmp_path)))
+        world.acme.refuse_program(variable, hook.format(tmp=tmp_path))
     except world.acme.AcmeError as error:
         why = str(error)
 
     assert said.format(tmp=tmp_path) in why
+    assert why.startswith(variable) or not why
     assert bool(why) == bool(said)
 
 

@@ -14,6 +14,7 @@ from tests.unit.tls_world import CA, KEYS, ME, MY_GROUP, SETTINGS, Host, certifi
 
 ACME = {"mode": "acme", "names": ["rig", "localhost"]}
 TIMER = "dlhost-tls-renew.timer"
+LETS_ENCRYPT = "https://acme-v02.api.letsencrypt.org/directory"
 
 
 @pytest.fixture
@@ -218,6 +219,26 @@ def test_a_hook_runs_at_renewal_as_it_does_in_a_run(hook: str, minutes: int, mon
 
     assert f"TimeoutStartSec={minutes}min" in lines
     assert any(line.startswith(("Protect", "Private", "ReadWrite")) for line in lines) == (not hook)
+
+
+@pytest.mark.parametrize(
+    ("more", "directory", "certbot"),
+    [
+        ({"acme_directory": LETS_ENCRYPT}, LETS_ENCRYPT, "/usr/bin/certbot"),
+        (
+            {"acme_directory": LETS_ENCRYPT, "acme_staging": True},
+            "https://acme-staging-v02.api.letsencrypt.org/directory",
+            "/usr/bin/certbot",
+        ),
+        ({"acme_certbot": "/opt/certbot"}, "https://acme.example/dir", "/opt/certbot"),
+    ],
+)
+def test_who_is_asked_and_by_what(
+    more: dict[str, Any], directory: str, certbot: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = order(monkeypatch, names=["rig.example.org"], **more)
+
+    assert (asked["directory"], asked["certbot"]) == (directory, certbot)
 
 
 def test_absent_leaves_nothing_that_was_given(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -139,6 +139,9 @@ REFUSED: list[Any] = [
     pytest.param({**EAB, "acme_eab_kid": "a\nb"}, "directories give a word there", id="account's name of two lines"),
     pytest.param({**EAB, "acme_eab_hmac_key": "a b"}, "tls_acme_eab_hmac_key is no key; ", id="account's key of two"),
     pytest.param({**ACME, "acme_dns_hook": "hook --add"}, "the absolute path of a program", id="hook"),
+    pytest.param(
+        {**ACME, "acme_certbot": "certbot"}, "tls_acme_certbot is 'certbot'; it is the absolute", id="certbot"
+    ),
     pytest.param({**ACME, "names": ["*.example.org"]}, "tls_acme_dns_hook does that", id="wildcard"),
     pytest.param(
         {**ACME, "names": ["8.8.8.8"], "acme_dns_hook": "/h"}, "proves names, not addresses", id="address in the DNS"
@@ -167,6 +170,7 @@ ACCEPTED: list[Any] = [
     pytest.param(ACME, id="acme"),
     pytest.param(EAB, id="acme for customers"),
     pytest.param({**ACME, "names": ["*.example.org"], "acme_dns_hook": "/opt/dns-hook"}, id="acme wildcard"),
+    pytest.param({**ACME, "names": ["8.8.8.8"], "acme_certbot": "/opt/certbot/bin/certbot"}, id="acme address"),
     pytest.param({**ACME, "names": ["rig", "192.168.1.20"]}, id="private directory"),
     pytest.param({**LETS_ENCRYPT, "acme_staging": True, "names": ["rig.example.org", "8.8.8.8"]}, id="staging"),
     # What another mode would need is nobody's business.

@@ -43,6 +43,7 @@ SETTINGS: dict[str, Any] = {
     "acme_ca": "",
     "acme_profile": "",
     "acme_dns_hook": "",
+    "acme_certbot": "",
     "acme_eab_kid": "",
     "acme_eab_hmac_key": "",
 }
