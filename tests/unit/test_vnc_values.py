@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import configparser
+import subprocess
 from pathlib import Path
 
 import pytest
+import yaml
 
+from dlhost.adapters.ansible_env import collections_path
 from tests.unit.plays import results
 
+ROLE = collections_path() / "ansible_collections/dlhost/host/roles/vnc"
 PASSWORD = "horse/battery"  # noqa: S105
 ADA = {"name": "ada"}
 # As it is, and as text from an extra variable or another template.
@@ -83,8 +88,34 @@ def test_a_good_value_passes(said: dict[str, str]) -> None:
     assert said.keys() == {name for name, (_variables, words) in VALUES.items() if words}
 
 
+def test_a_session_finds_first_that_no_screen_saver_begins_with_it(tmp_path: Path) -> None:
+    for part in ("files", "templates"):
+        (tmp_path / part).symlink_to(ROLE / part)
+    rendered = {"ansible.builtin.debug": {"msg": "{{ lookup('ansible.builtin.template', 'files.yml.j2') }}"}}
+    hosts = {"rig": {"vnc_users": [ADA], "vnc_password": PASSWORD}}
+    *_rules, (_task, _host, result) = results(tmp_path, hosts, [RULES, rendered])
+    hidden = {}
+    for file in yaml.safe_load(result["msg"]):
+        if file["path"].endswith(".desktop"):
+            said = configparser.ConfigParser()
+            said.read_string(file["content"])
+            hidden[Path(file["path"])] = said["Desktop Entry"]["Hidden"]
+    assert {"light-locker", "xfce4-power-manager", "xfce4-screensaver"} < {path.stem for path in hidden}
+    assert set(hidden.values()) == {"true"}
+
+    script = (
+        (ROLE / "files" / "session" / "xfce4-session").read_text().replace("/usr/bin/xfce4-session", "/usr/bin/env")
+    )
+    for before, last in ({}, "/etc/xdg"), ({"XDG_CONFIG_DIRS": "/etc/xdg/mine:/etc/xdg"}, "/etc/xdg/mine:/etc/xdg"):
+        run = subprocess.run(["/bin/sh", "-c", script], env=before, capture_output=True, text=True, check=True)
+        said_dirs = dict(line.split("=", 1) for line in run.stdout.splitlines())["XDG_CONFIG_DIRS"]
+        first, _, rest = said_dirs.partition(":")
+        assert rest == last
+        assert {path.parent for path in hidden} == {Path(first) / "autostart"}
+
+
 def test_options_reach_the_server_as_numbers(tmp_path: Path) -> None:
-    template = Path(__file__).parents[2] / "roles/vnc/templates/desktops.yml.j2"
+    template = ROLE / "templates" / "desktops.yml.j2"
     rendered = {"ansible.builtin.debug": {"msg": f"{{{{ lookup('ansible.builtin.template', '{template}') }}}}"}}
     hosts = {"options": {"vnc_users": [ADA], "vnc_password": PASSWORD, "vnc_options": OPTIONS}}
     *_rules, (_task, _host, result) = results(tmp_path, hosts, [RULES, rendered])
