@@ -182,7 +182,8 @@ def test_every_value_of_every_card_is_the_servers(estate: Estate, name: str) -> 
     with estate.server() as server:
         host = host_id(server, name)
         last = f"dlhost.gpu.utilisation[{uuid_of(len(CARDS[name]) - 1)}]"
-        assert until(lambda: server.clock(host, last) > 0, True)
+        # An agent of 6.0 asks every two minutes what it is to report.
+        assert until(lambda: server.clock(host, last) > 0, True, patience_s=300)
         items = server.items(host)
 
     seen = {
