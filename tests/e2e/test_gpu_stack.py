@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -67,9 +68,23 @@ def rig(
     return Rig(module_host(image=provisioned_image), Installed(program, tmp_path_factory.mktemp("owner")))
 
 
+def test_a_dry_run_says_what_it_cannot_know_of_packages_before_their_source_is_there(rig: Rig) -> None:
+    before = rig.host.files()
+    foreseen = rig.dlhost.document("provision", "-i", "rig", "--check")
+
+    assert foreseen["exit_code"] == 0, foreseen
+    roles = {role["role"]: role for role in foreseen["hosts"][0]["roles"]}
+    assert roles["nvidia_repo"]["changes"]
+    assert [name for name, role in roles.items() if role["undetermined"]] == ["nvidia_driver", "cuda_toolkit", "cudnn"]
+    assert rig.host.files() == before
+
+
 def test_driver_toolkit_and_cudnn_come_and_stay(rig: Rig) -> None:
     rig.run(0, "provision", "--yes")
     assert rig.driver() == "580 hold"
+    # The repository has newer branches of the driver, and other versions of cuDNN.
+    upgrade = rig.host.execute("apt-get --simulate dist-upgrade")
+    assert not re.search("^(?:Inst|Remv) .*(?:nvidia|cuda|cudnn)", upgrade, re.MULTILINE), upgrade
     proved = rig.dlhost.document("verify", "-i", "rig")
     results = {check["id"]: check["result"] for check in proved["hosts"][0]["checks"]}
     assert proved["exit_code"] == 0, proved
