@@ -12,7 +12,7 @@ from tests.unit.cuda_world import ADA, facts
 from tests.unit.plays import results
 
 ROLE = Path(__file__).parents[2] / "roles" / "cuda_toolkit"
-LINKER = "/etc/ld.so.conf.d/dlhost-cuda.conf"
+LINKER = "/etc/ld.so.conf.d/000-dlhost-cuda.conf"
 PATHS = ["/etc/profile.d/dlhost-cuda.sh", "/etc/systemd/system-environment-generators/90-dlhost-cuda"]
 LINKED = "dlhost:linked=/usr/local/cuda-12.9/lib64/libcudart.so.12.9.79 \n"
 HOSTS: dict[str, tuple[dict[str, Any], str, list[str], bool]] = {
