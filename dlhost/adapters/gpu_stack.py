@@ -127,7 +127,8 @@ def _plans(settings: Mapping[str, Mapping[str, Any]], gpu: Mapping[str, Any], ta
     releases = [str(release) for release in toolkit.get("versions", ())]
     majors = [int(major) for major in cudnn.get("cuda_majors", ())]
     plans: dict[str, Any] = {}
-    source, toolkit_source = {}, {}
+    # What role nvidia_repo hands on when it is to go.
+    source = toolkit_source = {"source": "distro"}
     if repository:
         without_gpu = bool(driver.get("allow_no_gpu") or releases or majors)
         told = {**repository, "without_gpu": without_gpu}

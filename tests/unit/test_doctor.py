@@ -35,6 +35,7 @@ ROLES = Path(__file__).parents[2] / "roles"
 # As the role has them, so that a variable renamed there is missed here.
 DEFAULTS = {role: yaml.safe_load((ROLES / role / "defaults" / "main.yml").read_text()) for role in gpu_stack.ROLES}
 DRIVER = DEFAULTS["nvidia_driver"]
+REPOSITORY = {"nvidia_repo": DEFAULTS["nvidia_repo"]}
 
 
 def facts(*lines: str, gpus: Sequence[str] = (RTX_4090,), kernel: str = "6.12.1-amd64") -> dict[str, Any]:
@@ -58,7 +59,7 @@ def found(findings: Iterable[Finding]) -> dict[str, tuple[str, str]]:
 
 
 def of(gpu: Mapping[str, Any], *, ended: bool = True, **settings: object) -> dict[str, tuple[str, str]]:
-    advice = gpu_stack.advise(gpu, {"nvidia_driver": {**DRIVER, **settings}})
+    advice = gpu_stack.advise(gpu, REPOSITORY | {"nvidia_driver": {**DRIVER, **settings}})
     return found(of_gpus(look(gpu, ended=ended), advice, "rig", wanted=True))
 
 
@@ -227,7 +228,7 @@ def test_the_compatibility_tables_verdict(
     gpus: list[str], settings: dict[str, object], verdict: str, words: str
 ) -> None:
     gpu = facts(gpus=gpus)
-    advice = gpu_stack.advise(gpu, {"nvidia_driver": {**DRIVER, **settings}})
+    advice = gpu_stack.advise(gpu, REPOSITORY | {"nvidia_driver": {**DRIVER, **settings}})
     told = [one for one in of_gpus(look(gpu), advice, "rig", wanted=True) if one.topic == "compatibility"]
 
     assert told[0].verdict.value == verdict
@@ -457,6 +458,11 @@ def test_secure_boot(lines: Sequence[str], verdict: str, words: str) -> None:
     assert words in seen[1]
 
 
+def test_without_nvidias_repository_there_is_the_distributions_driver() -> None:
+    (refused,) = gpu_stack.advise(facts(), {"nvidia_driver": DRIVER}).refusals
+    assert refused.startswith("Debian 13 itself has branch 535 and 550 and not 580")
+
+
 def test_a_gpu_at_work_and_a_runfile_in_the_way() -> None:
     seen = of(facts(*WELL, "user=77|python|ada", "runfile=/usr/bin/nvidia-uninstall"))
 
@@ -464,7 +470,9 @@ def test_a_gpu_at_work_and_a_runfile_in_the_way() -> None:
         "pass",
         "python (ada, pid 77); no driver is replaced, and nothing rebooted, under them -> ",
     )
-    refused = gpu_stack.advise(facts(*WELL, "runfile=/usr/bin/nvidia-uninstall"), {"nvidia_driver": DRIVER}).refusals
+    refused = gpu_stack.advise(
+        facts(*WELL, "runfile=/usr/bin/nvidia-uninstall"), REPOSITORY | {"nvidia_driver": DRIVER}
+    ).refusals
     assert len(refused) == 1
     assert "nvidia-uninstall" in refused[0]
 

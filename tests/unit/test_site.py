@@ -20,6 +20,7 @@ SITE = {"path": "/a/", "upstream": "http://127.0.0.1:8888"}
 WEB: dict[str, dict[str, Any]] = {
     "path": {"nginx_proxy_sites": [{**SITE, "path": "/a"}]},
     "undefined": {"nginx_proxy_sites": [{**SITE, "basic_auth": [{"name": "ada", "password": "{{ nobody_set_it }}"}]}]},
+    "needed": {"tls_state": "absent"},
 }
 GPU: dict[str, dict[str, Any]] = {
     "repository": {"nvidia_repo_source": "distro", "nvidia_repo_url": "https://mirror.example.org/"},
@@ -68,6 +69,7 @@ def test_values_are_refused_before_the_first_connection(tmp_path: Path) -> None:
     assert ended["path"][0] == ended["undefined"][0] == "dlhost.host.nginx_proxy"
     assert "/a is not like that" in ended["path"][1]
     assert "'nobody_set_it' is undefined" in ended["undefined"][1]
+    assert ended["needed"][1].startswith("tls_state is absent, and nginx_proxy serves with its certificate")
     assert [ended[name][0].removeprefix("dlhost.host.") for name in GPU] == list(gpu_stack.ROLES)
     assert "nvidia_repo_url, nvidia_repo_key and" in ended["repository"][1]
     assert "580.95.05 is no branch" in ended["branch"][1]
