@@ -32,8 +32,8 @@ def use(declared, limit_s, say) -> None:
         signal.setitimer(signal.ITIMER_REAL, limit_s)
         try:
             take(argument)
-        except Exception as error:
-            # Every package has its own kinds.
+        except (Exception, SystemExit) as error:
+            # Every package has its own kinds; one that exits does not end the steps of the others.
             problem = f"fails: {type(error).__name__}: {' '.join(str(error).split())}"[:LONGEST_REASON]
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0)

@@ -160,7 +160,7 @@ def used(name: str, directory: Path, imports: dict[str, str]) -> dict:
             ended = f"did not end within {STEP_S} s"
         for line in done.stdout.splitlines():
             what, subject, problem = json.loads(line)
-            found[what][subject] = ended if problem is None else problem
+            found[what][subject] = (ended or "ended its Python") if problem is None else problem
     except NoAnswerError as error:
         ended = str(error)
     if ended and ended not in [*found["imports"].values(), *found["multiplies"].values()]:

@@ -138,6 +138,25 @@ def test_a_package_that_ends_its_python_is_named(probe: Any, lab: Path) -> None:
     assert said["imported"] == ["fatal"]
 
 
+@pytest.mark.parametrize(
+    ("script", "said"),
+    [("import sys\nsys.exit(0)\n", "fails: SystemExit: 0"), ("import os\nos._exit(0)\n", "ended its Python")],
+)
+def test_a_package_that_ends_its_python_well_is_not_imported(probe: Any, lab: Path, script: str, said: str) -> None:
+    bring(lab, "leaving", {"leaving.py": script})
+    assert probe.used("lab", lab, {"leaving": ""})["imports"] == f"leaving of lab {said}"
+
+
+def test_a_package_that_exits_keeps_no_other_from_being_tried(probe: Any, lab: Path) -> None:
+    bring(lab, "leaving", {"leaving.py": "import sys\nsys.exit(0)\n"})
+    bring(lab, "broken", {"broken.py": BROKEN})
+    bring(lab, "numpy", {"numpy.py": MULTIPLYING_DOUBLE.format(off=0)})
+    said = probe.used("lab", lab, {"leaving": "", "broken": ""})
+    assert said["imported"] == ["leaving", "broken"]
+    assert said["imports"].endswith(f"; broken of lab fails: OSError: {NOWHERE}")
+    assert said["multiplied"] == ["numpy"]
+
+
 def test_a_package_that_hangs_is_named(probe: Any, lab: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(probe, "STEP_S", 0.1)
     bring(lab, "hanging", {"hanging.py": "import time\ntime.sleep(60)\n"})
