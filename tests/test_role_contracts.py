@@ -340,7 +340,8 @@ def roles_are_told_of_others_in_one_place(repository: Repository) -> Iterator[st
     told = load(repository.path / "playbooks" / "vars" / "given.yml")
     said: dict[str, Path] = {}
     for path, play in repository.plays:
-        for entry in [*play.get("roles", []), *play.get("tasks", [])]:
+        tasks = [task for kind in ("pre_tasks", "tasks", "post_tasks") for task in flatten(play.get(kind))]
+        for entry in [play, *play.get("roles", []), *tasks]:
             for name in mapping(entry.get("vars")):
                 if name in told or name in said:
                     yield f"{path.name}: {name} is said in {said.get(name, Path('given.yml')).name} already"
@@ -577,6 +578,12 @@ FAULTS: list[tuple[Rule, str, str, str]] = [
         roles_are_told_of_others_in_one_place,
         "playbooks/room.yml",
         "[{roles: [{role: dlhost.host.lamp, vars: {lamp_colour: red}}]}]",
+        "lamp_colour is said in given.yml",
+    ),
+    (
+        roles_are_told_of_others_in_one_place,
+        "playbooks/room.yml",
+        "[{pre_tasks: [{block: [{vars: {lamp_colour: red}}]}]}]",
         "lamp_colour is said in given.yml",
     ),
     (rules_come_before_every_role, "playbooks/rules.yml", "[]", "leaves out role lamp"),

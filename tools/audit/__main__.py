@@ -98,7 +98,7 @@ def _scanner(estate: Estate) -> Host:
 
 
 def _provisioned(estate: Estate) -> Host:
-    """A host that is for everything, as the defaults have it."""
+    """A host that is for everything; without a firewall, as by default."""
     host = estate.host()
     names = {"tls_names": [host.address, NAME, "localhost"]}
     inventory = estate.inventory(host, settings=SETTINGS | names, groups=GROUPS)

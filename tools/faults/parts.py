@@ -25,8 +25,8 @@ PARTS: Mapping[str, Part] = MappingProxyType(
         "web": Part(("web",), ("nginx.service",)),
         "workspace": Part(("workspace",), (f"dlhost-jupyter@{USER}.service",)),
         "desktop": Part(("desktop",), (f"dlhost-vnc@{USER}.service", "dlhost-vnc-web.service"), {"vnc_web": True}),
-        # Reports to the server below, which it cannot do without.
-        "monitored": Part(("monitored",), ("zabbix-agent2.service",)),
+        # It cannot do without a server to report to.
+        "monitored": Part(("web", "monitoring_server", "monitored"), ("zabbix-agent2.service",)),
         "monitoring_server": Part(
             ("web", "monitoring_server"),
             (
