@@ -5,7 +5,7 @@ One after the other, proved, and back to the old branch where the new one does n
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,8 +25,9 @@ from dlhost.values.upgrade import HostUpgrade, Outcome, Upgrade, question
 BRANCH = "nvidia_driver_branch"
 CONSENT = "nvidia_driver_allow_branch_switch"
 NEWEST = "nvidia_driver_newest"
-# Where the driver was past its end before, the way back leads there all the same.
-CONSENT_TO_OLD = "nvidia_driver_allow_end_of_life"
+# Where the driver was past its end before, the way back leads there all the same, and a release that the inventory
+# names is one of the new branch.
+WAY_BACK = {"nvidia_driver_allow_end_of_life": True, "nvidia_driver_version": ""}
 CHANGED = ("nvidia_repo", "nvidia_driver")
 PROVED = (*CHANGED, "cuda_toolkit", "cudnn")
 
@@ -150,7 +151,7 @@ def _upgrade(name: str, branch: str, host: Host, before: str, outside: Outside) 
     if old == branch:
         # Of its own branch, sources keep no release but the newest.
         return ended(Outcome.FAILED, branch, reasons, code)
-    back = outside.provision(_request("provision", name, old, [host.name], {CONSENT_TO_OLD: True}))
+    back = outside.provision(_request("provision", name, old, [host.name], WAY_BACK))
     brought_back = ended(Outcome.BROUGHT_BACK, old, reasons, code)
     if back.exit_code is ExitCode.USER_MUST_ACT:
         return replace(brought_back, reasons=(*reasons, *left_to_do(back.finished.report)))
@@ -158,7 +159,7 @@ def _upgrade(name: str, branch: str, host: Host, before: str, outside: Outside) 
         with suppress(UnreachableError):  # Its checks tell.
             [(_, after)] = _releases([host], outside)
             brought_back = replace(brought_back, after=after)
-        proved = _proved(brought_back, old, name, outside)
+        proved = _proved(brought_back, old, name, outside, WAY_BACK)
         if proved.outcome is Outcome.BROUGHT_BACK:
             return proved
         return replace(proved, reasons=(*reasons, f"with branch {old} again", *proved.reasons))
@@ -166,9 +167,11 @@ def _upgrade(name: str, branch: str, host: Host, before: str, outside: Outside) 
     return ended(Outcome.FAILED, branch, reasons, code)
 
 
-def _proved(upgraded: HostUpgrade, branch: str, name: str, outside: Outside) -> HostUpgrade:
+def _proved(
+    upgraded: HostUpgrade, branch: str, name: str, outside: Outside, settings: Mapping[str, Any] | None = None
+) -> HostUpgrade:
     """The host as it is if its checks pass, else as one that failed."""
-    proved = outside.verify(_request("verify", name, branch, [upgraded.host]))
+    proved = outside.verify(_request("verify", name, branch, [upgraded.host], settings))
     if proved.exit_code is ExitCode.DONE:
         return upgraded
     interrupted = proved.exit_code is ExitCode.INTERRUPTED
@@ -177,7 +180,7 @@ def _proved(upgraded: HostUpgrade, branch: str, name: str, outside: Outside) -> 
 
 
 def _request(
-    operation: str, name: str, branch: str, hosts: Sequence[str], settings: dict[str, Any] | None = None
+    operation: str, name: str, branch: str, hosts: Sequence[str], settings: Mapping[str, Any] | None = None
 ) -> Request:
     is_proof = operation == "verify"
     return Request(
