@@ -25,9 +25,10 @@ import urllib.request
 from pathlib import Path
 
 from ansible_collections.dlhost.host.plugins.module_utils import owned_files, tls_host
-from ansible_collections.dlhost.host.plugins.module_utils.commands import run
+from ansible_collections.dlhost.host.plugins.module_utils.commands import failure, run
 
 NGINX = "/usr/sbin/nginx"
+CERTBOT = "/usr/bin/certbot"
 NGINX_UNIT = "nginx.service"
 TLS = Path("/etc/dlhost/tls")
 OWNER = GROUP = "root"
@@ -87,6 +88,7 @@ class Order:
     profile: str
     dns_hook: str
     certbot: str
+    """Path of the user's own; empty for the distribution's."""
     has_ca: bool
     has_eab: bool
     renew_days: int
@@ -97,6 +99,11 @@ class Order:
         """What certbot calls the certificate: another one for whatever makes it another."""
         asked = [self.directory, self.names, self.key_type, self.profile]
         return f"dlhost-{hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:12]}"
+
+    @property
+    def program(self) -> str:
+        """The certbot that asks."""
+        return self.certbot or CERTBOT
 
     @property
     def live(self) -> Path:
@@ -301,7 +308,8 @@ def reload_nginx() -> None:
 
 def refuse_impossible(order: Order) -> None:
     """Raises AcmeError for what is known before the directory is asked for anything, which counts what it is asked."""
-    refuse_program("tls_acme_certbot", order.certbot)
+    if order.certbot:
+        refuse_program("tls_acme_certbot", order.certbot)
     refuse_certbot(order)
     refuse_directory(order)
     if not order.dns_hook:
@@ -326,16 +334,16 @@ def refuse_program(variable: str, value: str) -> None:
 
 
 def refuse_certbot(order: Order) -> None:
-    """Raises AcmeError where certbot is too old for what is asked."""
+    """Raises AcmeError where certbot does not run, or is too old for what is asked."""
     addresses = [name for name in order.names if is_address(name)]
     wanted = {PROFILE_OPTION: "tls_acme_profile", ADDRESS_OPTION: f"the address {', '.join(addresses)} in tls_names"}
     asked = {option for option, is_asked in ((PROFILE_OPTION, order.profile), (ADDRESS_OPTION, addresses)) if is_asked}
-    if not asked:
-        return
-    can = run(order.certbot, "--help", "all").stdout
+    help_text = run(order.program, "--help", "all")
+    if help_text.returncode != 0:
+        raise AcmeError(failure(help_text).rstrip("."))
     for option in sorted(asked):
-        if option not in can:
-            version = "".join(run(order.certbot, "--version").stdout.split()[-1:])
+        if option not in help_text.stdout:
+            version = "".join(run(order.program, "--version").stdout.split()[-1:])
             raise AcmeError(
                 f"certbot {version} of this host has no {option}, which {wanted[option]} takes; "
                 "tls_acme_certbot is the path of a newer one"
@@ -437,7 +445,7 @@ def command(order: Order, dry_run: bool) -> list[str]:
         hooks = [f"--manual-auth-hook={order.dns_hook} add", f"--manual-cleanup-hook={order.dns_hook} remove"]
         proof = ["--manual", "--preferred-challenges=dns", *hooks]
     return [
-        order.certbot,
+        order.program,
         "certonly",
         "--non-interactive",
         "--agree-tos",

@@ -46,7 +46,6 @@ CONSUMER = re.compile(r"[a-z0-9][a-z0-9_-]*")
 
 LETS_ENCRYPT = "https://acme-v02.api.letsencrypt.org/directory"
 STAGING = "https://acme-staging-v02.api.letsencrypt.org/directory"
-CERTBOT = "/usr/bin/certbot"
 URL = re.compile(r"https://[^\s/@]+(/[^\s]*)?")
 EMAIL = re.compile(r"[^@\s,]+@[^@\s,]+")
 # As certbot reads them in a file of settings; the second is base64url.
@@ -495,7 +494,7 @@ class Acme(LocalCa):
             "key_type": self.key_type,
             "profile": self.settings.acme_profile,
             "dns_hook": self.settings.acme_dns_hook,
-            "certbot": self.settings.acme_certbot or CERTBOT,
+            "certbot": self.settings.acme_certbot,
             "has_ca": bool(self.settings.acme_ca.strip()),
             "has_eab": bool(self.settings.acme_eab_kid),
             "renew_days": self.settings.renew_days,

@@ -23,7 +23,7 @@ ORDER: dict[str, Any] = {
     "key_type": "ecdsa_p256",
     "profile": "",
     "dns_hook": "",
-    "certbot": "/usr/bin/certbot",
+    "certbot": "",
     "has_ca": False,
     "has_eab": False,
     "renew_days": 30,
@@ -499,6 +499,29 @@ def test_the_users_own_certbot_is_the_one_that_is_looked_at(world: World) -> Non
     world.acme.refuse_certbot(world.order(names=["203.0.113.7"], certbot="/opt/bin/certbot"))
     with pytest.raises(world.acme.AcmeError, match="tls_acme_certbot is the path of a newer one"):
         world.acme.refuse_certbot(world.order(names=["203.0.113.7"]))
+
+
+@pytest.mark.parametrize("names", [["rig.example.org"], ["203.0.113.7"]])
+def test_a_certbot_that_does_not_run_is_not_called_old(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, names: list[str]
+) -> None:
+    acme = plugin(monkeypatch, "module_utils.acme_host")
+    # As pip has written it for a Python that a newer distribution is without.
+    (tmp_path / "certbot").write_text(f"#!{tmp_path}/python3\n")
+    (tmp_path / "certbot").chmod(0o755)
+
+    with pytest.raises(acme.AcmeError, match=r"/certbot --help all failed: .*No such file or directory$"):
+        acme.refuse_certbot(acme.Order(**{**ORDER, "names": names, "certbot": str(tmp_path / "certbot")}))
+
+
+def test_the_distributions_certbot_is_not_judged_as_one_of_the_users(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    acme = plugin(monkeypatch, "module_utils.acme_host")
+    monkeypatch.setattr(acme, "CERTBOT", f"{tmp_path}/certbot")
+
+    with pytest.raises(acme.AcmeError, match=rf"^{tmp_path}/certbot --help all failed: "):
+        acme.refuse_impossible(acme.Order(**ORDER))
 
 
 def test_a_certbot_of_anybodys_is_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

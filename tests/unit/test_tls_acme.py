@@ -224,11 +224,11 @@ def test_a_hook_runs_at_renewal_as_it_does_in_a_run(hook: str, minutes: int, mon
 @pytest.mark.parametrize(
     ("more", "directory", "certbot"),
     [
-        ({"acme_directory": LETS_ENCRYPT}, LETS_ENCRYPT, "/usr/bin/certbot"),
+        ({"acme_directory": LETS_ENCRYPT}, LETS_ENCRYPT, ""),
         (
             {"acme_directory": LETS_ENCRYPT, "acme_staging": True},
             "https://acme-staging-v02.api.letsencrypt.org/directory",
-            "/usr/bin/certbot",
+            "",
         ),
         ({"acme_certbot": "/opt/certbot"}, "https://acme.example/dir", "/opt/certbot"),
     ],
