@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import subprocess
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -15,42 +16,86 @@ from tests.unit import nvidia_smi_double
 TEMPLATES = Path(__file__).parents[2] / "roles" / "nvidia_driver" / "templates"
 UNIT = "dlhost-nvidia-power.service"
 SYSTEMD = [f"systemctl stop {UNIT}", "systemctl daemon-reload"]
+ASKED = "nvidia-smi --query-gpu=index,power.default_limit --format=csv,noheader,nounits"
+# One that cannot be limited is left out.
+CARDS = "0, 450.00\n1, [N/A]\n2, 75.50\n"
+LIMITS = ["nvidia-smi --id=0 --power-limit=450.00", "nvidia-smi --id=2 --power-limit=75.50"]
 
 
-@pytest.mark.parametrize(
-    ("said", "status", "limits"),
-    [
-        # One that cannot be limited is left out.
-        (
-            "0, 450.00\n1, [N/A]\n2, 75.50\n",
-            0,
-            ["nvidia-smi --id=0 --power-limit=450.00", "nvidia-smi --id=2 --power-limit=75.50"],
-        ),
-        (nvidia_smi_double.NO_DRIVER, 9, []),
-        (nvidia_smi_double.MISMATCH, 18, []),
-    ],
-    ids=["runs", "no-driver", "mismatch"],
-)
-@pytest.mark.parametrize("unit_status", [0, 5], ids=["unit", "no-unit"])
-def test_every_card_gets_its_own_limit_back(
-    tmp_path: Path, said: str, status: int, limits: list[str], unit_status: int
-) -> None:
-    journal = tmp_path / "journal"
-    doubles = {
-        "systemctl": f"[ $1 != stop ] || exit {unit_status}",
-        "nvidia-smi": f"case $1 in --query-gpu=*) printf %s {shlex.quote(said)}; exit {status} ;; esac",
-    }
-    for name, does in doubles.items():
-        program = tmp_path / name
-        program.write_text(f'#!/bin/sh\necho "{name} $*" >>{journal}\n{does}\n')
+@dataclass(frozen=True)
+class Machine:
+    """One with doubles of the programs that the script calls."""
+
+    directory: Path
+
+    def unlimit(self, *, loaded: str = "580.95.05") -> subprocess.CompletedProcess[str]:
+        environment = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=False)  # noqa: S701  # It is a shell script.
+        look = {"nvidia": {"module": {"loaded": loaded}}}
+        script = environment.get_template("unlimit.sh.j2").render(__nvidia_driver_power=UNIT, __nvidia_driver_look=look)
+        path = {"PATH": f"{self.directory}:{os.environ['PATH']}"}
+        return subprocess.run(["sh", "-euc", script], check=False, env=path, capture_output=True, text=True)
+
+    def systemctl(self, stop_status: int = 0) -> None:
+        self._double("systemctl", f"[ $1 != stop ] || exit {stop_status}")
+
+    def nvidia_smi(self, said: str = CARDS, status: int = 0, set_status: int = 0) -> None:
+        asked = f"printf %s {shlex.quote(said)}; exit {status}"
+        self._double("nvidia-smi", f"case $1 in --query-gpu=*) {asked} ;; *) exit {set_status} ;; esac")
+
+    def _double(self, name: str, does: str) -> None:
+        program = self.directory / name
+        program.write_text(f'#!/bin/sh\necho "{name} $*" >>{self.directory}/journal\n{does}\n')
         program.chmod(0o755)
-    environment = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=False)  # noqa: S701  # It is a shell script.
-    script = environment.get_template("unlimit.sh.j2").render(__nvidia_driver_power=UNIT)
 
-    done = subprocess.run(
-        ["sh", "-euc", script], check=False, env={"PATH": f"{tmp_path}:{os.environ['PATH']}"}, capture_output=True
+    @property
+    def journal(self) -> list[str]:
+        return (self.directory / "journal").read_text().splitlines()
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Machine:
+    machine = Machine(tmp_path)
+    machine.systemctl()
+    machine.nvidia_smi()
+    return machine
+
+
+@pytest.mark.parametrize("stop_status", [0, 5], ids=["unit", "no-unit"])
+def test_every_card_gets_its_own_limit_back(machine: Machine, stop_status: int) -> None:
+    machine.systemctl(stop_status)
+
+    done = machine.unlimit()
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert machine.journal == [ASKED, *LIMITS, *SYSTEMD]
+
+
+def test_without_a_module_there_is_no_limit(machine: Machine) -> None:
+    assert machine.unlimit(loaded="").returncode == 0
+    assert machine.journal == SYSTEMD
+
+
+def test_limits_end_with_a_module_that_is_to_be_replaced(machine: Machine) -> None:
+    machine.nvidia_smi(nvidia_smi_double.MISMATCH, 18)
+
+    assert machine.unlimit().returncode == 0
+    assert machine.journal == [ASKED, *SYSTEMD]
+
+
+def test_the_unit_stays_for_the_next_run_where_no_limit_can_be_told(machine: Machine) -> None:
+    machine.nvidia_smi(nvidia_smi_double.NO_DRIVER, 9)
+
+    done = machine.unlimit()
+
+    assert done.returncode == 1
+    assert done.stderr == (
+        f"nvidia-smi does not tell which limit of power each GPU came with: {nvidia_smi_double.NO_DRIVER}"
     )
+    assert machine.journal == [ASKED]
 
-    assert (done.returncode, done.stderr) == (0, b"")
-    asked = "nvidia-smi --query-gpu=index,power.default_limit --format=csv,noheader,nounits"
-    assert journal.read_text().splitlines() == [*SYSTEMD, asked, *limits]
+
+def test_the_unit_stays_for_the_next_run_where_a_limit_cannot_be_set(machine: Machine) -> None:
+    machine.nvidia_smi(set_status=4)
+
+    assert machine.unlimit().returncode == 4
+    assert machine.journal == [ASKED, LIMITS[0]]
