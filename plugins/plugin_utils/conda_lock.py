@@ -42,9 +42,11 @@ CUDA_ITSELF = ("cuda-toolkit", "nvidia-cublas", "nvidia-cuda-nvrtc", "nvidia-cud
 CONDA_CUDA = ("cuda-version", "cudatoolkit")
 # What a channel without an address is on, as conda and rattler have it.
 CHANNELS = "https://conda.anaconda.org/"
-# Anaconda's own channels, whose terms are not conda-forge's, by their names and by their addresses.
+# What an address means without saying so, at the end of what names its host.
+IMPLIED = {"file": "localhost", "http": ":80", "https": ":443"}
+# Anaconda's own channels, whose terms are not conda-forge's, by their addresses.
 NOT_OURS = re.compile(
-    r"(?:https?://conda\.anaconda\.org/)?(?:defaults|anaconda|main|r|msys2|pkgs/\w+)/*"
+    r"https?://conda\.anaconda\.org/(?:defaults|anaconda|main|r|msys2|pkgs/\w+)/*"
     r"|https?://repo\.(?:anaconda\.com|continuum\.io)(?:/.*)?"
 )
 # A user's name and password, or the token that anaconda.org and its like take in a path.
@@ -196,7 +198,7 @@ def declared(environment: Mapping[str, Any]) -> str:
 
 def channels_refusal(channels: Sequence[str]) -> str:
     """Why environments do not come from these channels, as a sentence that names no password; empty where they may."""
-    refused = next((channel for channel in channels if NOT_OURS.fullmatch(channel)), "")
+    refused = next((channel for channel in channels if NOT_OURS.fullmatch(_address(channel))), "")
     if refused:
         return (
             f"conda_channels has {refused}, a channel of Anaconda's with terms of its own; "
@@ -206,6 +208,12 @@ def channels_refusal(channels: Sequence[str]) -> str:
         return (
             "conda_channels has an address that holds a password or a token, which everybody who reads the lock, or "
             "conda's settings on a host, would see; name a channel without, such as a mirror on your own network."
+        )
+    relative = next((channel for channel in channels if channel.startswith((".", "~"))), "")
+    if relative:
+        return (
+            f"conda_channels has {relative}, which is another directory for whoever reads it; "
+            "name it from / on, or take the address of a mirror."
         )
     return ""
 
@@ -343,9 +351,12 @@ def _environment(declaration: object) -> Environment:
 
 
 def _address(channel: str) -> str:
-    if "://" in channel:
-        return channel
-    return f"file://{channel}" if channel.startswith("/") else CHANNELS + channel
+    if "://" not in channel:
+        return f"file://{channel}" if channel.startswith("/") else CHANNELS + channel
+    scheme, _, rest = channel.partition("://")
+    host, slash, path = rest.partition("/")
+    scheme = scheme.lower()
+    return f"{scheme}://{host.lower().removesuffix(IMPLIED.get(scheme, ''))}{slash}{path}"
 
 
 def _require(name: str, key: str, value: object, default: object) -> None:

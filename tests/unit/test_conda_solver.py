@@ -104,7 +104,14 @@ def test_a_channel_that_does_not_answer_is_no_fault_of_the_inventory(address: st
 
 @pytest.mark.parametrize(
     "name",
-    ["defaults", "main", "pkgs/r", "https://repo.anaconda.com/pkgs/main", "https://conda.anaconda.org/anaconda"],
+    [
+        "defaults",
+        "main",
+        "pkgs/r",
+        "https://repo.anaconda.com/pkgs/main",
+        "https://conda.anaconda.org/anaconda",
+        "https://Repo.Anaconda.com:443/pkgs/main",
+    ],
 )
 def test_channels_of_anaconda_are_refused(name: str) -> None:
     with pytest.raises(RefusedError, match="take conda-forge"):
@@ -133,7 +140,18 @@ def test_a_package_without_a_checksum_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "channel", ["conda-forge", "conda-forge/label/dev", "https://c.example/forge", "http://127.0.0.1:8581/", "/srv/c"]
+    "channel",
+    [
+        "conda-forge",
+        "conda-forge/label/dev",
+        "https://c.example/forge",
+        "http://127.0.0.1:8581/",
+        "/srv/c",
+        # Written otherwise than the solver has them.
+        "HTTPS://C.Example:443/Forge",
+        "http://[::1]:80",
+        "file://localhost/srv/C",
+    ],
 )
 def test_a_channel_has_the_address_in_a_lock_that_the_solver_asks(channel: str) -> None:
     assert plugin("plugin_utils.conda_lock").channel_addresses([channel]) == (rattler.Channel(channel).base_url,)
