@@ -49,6 +49,8 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "python-line": ({"computing_pythons": ["/bin/python\n"]}, PYTHONS),
     "option-command": ({"module_options": {"nvidia\ninstall nvidia /bin/sh": {"a": 1}}}, OPTIONS),
 }
+# What goes whatever else is set.
+GONE = {"state": "absent", "branch": "latest", "version": "590.48.01", "newest": True, "power_limit_watts": 9}
 UBUNTU = {"platform": "ubuntu-24.04", "distribution": "ubuntu", "version": "24.04"}
 DEBIANS = {"source": "distro", "branch": "535", "allow_end_of_life": True}
 SEEN: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
@@ -103,6 +105,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
     settings = {name: values for name, (values, _words) in BAD.items()}
     settings |= {name: values | {"seen": facts} for name, (facts, values) in SEEN.items()}
     settings |= {name: {"kernel": facts} for name, (facts, _words) in KERNELS.items()}
+    settings["gone"] = GONE
     hosts = {name: _variables(**values) for name, values in settings.items()}
     rules = {"ansible.builtin.import_role": {"name": "dlhost.host.nvidia_driver", "tasks_from": "rules"}}
     files = {
@@ -144,7 +147,7 @@ def test_a_bad_value_is_refused_in_one_sentence(run: dict[str, dict[str, Any]], 
     assert BAD[name][1] in run[name]["refused"]
 
 
-@pytest.mark.parametrize("name", [*SEEN, *KERNELS])
+@pytest.mark.parametrize("name", [*SEEN, *KERNELS, "gone"])
 def test_a_good_value_is_not(run: dict[str, dict[str, Any]], name: str) -> None:
     assert "refused" not in run[name]
 
