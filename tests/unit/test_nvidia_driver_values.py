@@ -19,9 +19,13 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "line": ({"branch": "580\n"}, "is no branch"),
     "version-of-another-branch": (
         {"version": "590.48.01"},
-        "nvidia_driver_version 590.48.01 is no release of branch 580; give one such as 580.95.05",
+        'nvidia_driver_version 590.48.01 is no release of branch 580; give one in quotes, such as "580.95.05"',
     ),
     "version-that-begins-alike": ({"version": "5801.1"}, "is no release of branch 580"),
+    "version-without-quotes": (
+        {"version": 580.1},
+        "nvidia_driver_version 580.1 is no release of branch 580; give one in quotes",
+    ),
     "version-without-a-number": ({"version": "580"}, "is no release of branch 580"),
     "version-pattern": ({"version": "580.*"}, "is no release of branch 580"),
     "version-and-newest": (
