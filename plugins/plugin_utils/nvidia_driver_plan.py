@@ -23,6 +23,8 @@ AUTO = "auto"
 DISTRO, NVIDIA = names.DISTRO, names.NVIDIA
 PERSISTENCED = "nvidia-persistenced.service"
 POWER = "dlhost-nvidia-power.service"
+# nvidia-smi's words for what a card does not have. Others, such as [Unknown Error], tell of trouble.
+WITHOUT_LIMIT = {"[N/A]", "[Not Supported]"}
 # Debian's own packages call the module nvidia-current; nvidia is an alias, which takes no options.
 DEBIANS_MODULE = "nvidia-current"
 # What installs itself by night does not replace a driver (Python regular expressions, matched from the start).
@@ -349,13 +351,13 @@ def _refusal_of_the_change(host: Host, choice: Choice, settings: Settings, trans
 
 def _power_refusal(host: Host, settings: Settings) -> str:
     """Why a card cannot be limited like that, as far as the driver tells already."""
-    for gpu in host.facts["smi"]["gpus"] if settings.power_limit_watts else ():
+    for gpu in host.facts["smi"]["gpus"] if settings.power_limit_watts and not host.no_kernel else ():
         card = f"GPU {gpu['index']} ({gpu['name']})"
-        bounds = [_watts(gpu[bound]) for bound in ("power_min_w", "power_max_w")]
-        if None in bounds:
+        bounds = gpu["power_min_w"], gpu["power_max_w"]
+        if set(bounds) & WITHOUT_LIMIT:
             return f"{card} does not let its power be limited; set nvidia_driver_power_limit_watts to 0."
-        low, high = (watts or 0 for watts in bounds)
-        if not low <= settings.power_limit_watts <= high:
+        low, high = map(_watts, bounds)
+        if low is not None and high is not None and not low <= settings.power_limit_watts <= high:
             return (
                 f"{card} can be limited to {low:g} W at least and {high:g} W at most, and not to "
                 f"{settings.power_limit_watts} W; change nvidia_driver_power_limit_watts."

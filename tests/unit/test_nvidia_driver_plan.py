@@ -710,6 +710,7 @@ UNLIMITED = {
     "power_min_w": "[N/A]",
     "power_max_w": "[N/A]",
 }
+IN_TROUBLE = UNLIMITED | {"power_min_w": "[Unknown Error]", "power_max_w": "[Unknown Error]"}
 OLD_KERNEL = {"packages": {name: package(version) for name, version in META.items()}}
 
 
@@ -766,6 +767,11 @@ OLD_KERNEL = {"packages": {name: package(version) for name, version in META.item
             "GPU 0 (a laptop's) does not let its power be limited",
         ),
         (
+            with_driver("T4", smi={"gpus": [UNLIMITED | {"power_max_w": "[Not Supported]"}]}),
+            {"power_limit_watts": 300},
+            "GPU 0 (a laptop's) does not let its power be limited",
+        ),
+        (
             host("T4", kernel=OLD_KERNEL, candidates={"linux-headers-amd64": "6.1.180-1"}),
             {},
             "apt has no headers of the running kernel 6.1.0-49-amd64 any more",
@@ -790,6 +796,9 @@ def test_what_cannot_be_is_refused_in_one_sentence(facts: dict[str, Any], settin
         (with_driver("T4", container=True), {}),
         (with_driver("T4", smi={"gpus": [UNLIMITED]}), {}),
         (with_driver("T4", **limited("450.00")), {"power_limit_watts": 450}),
+        # A run may be what mends the driver that is in trouble, and a container sets no limit.
+        (with_driver("T4", smi={"gpus": [IN_TROUBLE]}), {"power_limit_watts": 300}),
+        (with_driver("T4", container=True, smi={"gpus": [UNLIMITED]}), {"power_limit_watts": 300}),
         (host("T4"), {"branch": "535", "source": "distro", "allow_end_of_life": True}),
         # The headers come with apt's answer, or the module is for the kernel that comes next.
         (host("T4", candidates={"linux-headers-amd64": "1", f"linux-headers-{RUNNING}": "1"}), {}),
