@@ -190,7 +190,7 @@ def test_the_limit_of_power_comes_after_the_daemon_and_with_it(run: dict[str, di
     unit, name = "/etc/systemd/system/dlhost-nvidia-power.service", "nvidia-persistenced.service"
     files = contents(run, "limited")
 
-    assert {"Type=oneshot", f"PartOf={name}", f"After={name}"} <= set(files[unit])
+    assert {"Type=oneshot", "TimeoutStartSec=60", f"PartOf={name}", f"After={name}"} <= set(files[unit])
     assert "ExecStart=/usr/bin/nvidia-smi --power-limit=300" in files[unit]
     assert "Wants=dlhost-nvidia-power.service" in files[f"/etc/systemd/system/{name}.d/dlhost-power.conf"]
     assert unit not in contents(run, "plain")

@@ -42,6 +42,10 @@ class Machine:
         asked = f"printf %s {shlex.quote(said)}; exit {status}"
         self._double("nvidia-smi", f"case $1 in --query-gpu=*) {asked} ;; *) exit {set_status} ;; esac")
 
+    def timeout(self, hangs: str) -> None:
+        """One whose time is up where the command has this word; it lets others run."""
+        self._double("timeout", f'case "$*" in *{hangs}*) exit 124 ;; esac; shift 3; "$@"')
+
     def _double(self, name: str, does: str) -> None:
         program = self.directory / name
         program.write_text(f'#!/bin/sh\necho "{name} $*" >>{self.directory}/journal\n{does}\n')
@@ -99,3 +103,19 @@ def test_the_unit_stays_for_the_next_run_where_a_limit_cannot_be_set(machine: Ma
 
     assert machine.unlimit().returncode == 4
     assert machine.journal == [ASKED, LIMITS[0]]
+
+
+def test_nobody_waits_for_an_nvidia_smi_that_hangs(machine: Machine) -> None:
+    machine.timeout("--query-gpu")
+
+    done = machine.unlimit()
+
+    assert (done.returncode, machine.journal) == (1, [f"timeout -k 2 60 {ASKED}"])
+    assert "it ended with status 124" in done.stderr
+
+
+def test_nor_for_one_that_hangs_when_it_sets_a_limit(machine: Machine) -> None:
+    machine.timeout("--power-limit")
+
+    assert machine.unlimit().returncode == 124
+    assert machine.journal == [f"timeout -k 2 60 {ASKED}", ASKED, f"timeout -k 2 60 {LIMITS[0]}"]
