@@ -25,9 +25,10 @@ from dlhost.values.upgrade import HostUpgrade, Outcome, Upgrade, question
 BRANCH = "nvidia_driver_branch"
 CONSENT = "nvidia_driver_allow_branch_switch"
 NEWEST = "nvidia_driver_newest"
+RELEASE = "nvidia_driver_version"
 # Where the driver was past its end before, the way back leads there all the same, and a release that the inventory
 # names is one of the new branch.
-WAY_BACK = {"nvidia_driver_allow_end_of_life": True, "nvidia_driver_version": ""}
+WAY_BACK = {"nvidia_driver_allow_end_of_life": True, RELEASE: ""}
 CHANGED = ("nvidia_repo", "nvidia_driver")
 PROVED = (*CHANGED, "cuda_toolkit", "cudnn")
 
@@ -57,6 +58,7 @@ def upgrade_driver(name: str, branch: str, limit: tuple[str, ...], outside: Outs
     """
     gpu_stack.require_branch(branch)
     inventory, present, without = _present(name, limit, outside)
+    _require_free(inventory, branch, present)
     _plan(name, branch, present, outside)
     done: list[HostUpgrade] = []
     for host, before in present:
@@ -98,14 +100,39 @@ def _releases(hosts: Sequence[Host], outside: Outside) -> list[tuple[Host, str]]
             outside.close_connections(hosts, sockets)
 
 
+def _require_free(inventory: Inventory, branch: str, due: Sequence[tuple[Host, str]]) -> None:
+    """Refuse where the inventory keeps a host at a release that the upgrade would take it away from."""
+    newest = _has_the_branch(branch, due)
+    kept = []
+    for host, _ in due:
+        release = str(host.variables.get(RELEASE, ""))
+        # What a template stands for, the role's rules judge.
+        if release and "{{" not in release and (newest or branch_of(release) != branch):
+            said = [
+                setting for setting in inventory.settings if (setting.name, str(setting.value)) == (RELEASE, release)
+            ]
+            where = ", ".join(f"{setting.file}:{setting.line()}" for setting in said)
+            kept.append(f"{host.name} keeps {release} by {RELEASE}{where and f' ({where})'}")
+    if kept:
+        instead = "empty" if newest else f"empty or a release of {branch}"
+        raise RefusedError(
+            f"Nothing was changed: {'; '.join(kept)}. Make it {instead} there, or leave the host out with --limit."
+        )
+
+
+def _has_the_branch(branch: str, due: Sequence[tuple[Host, str]]) -> bool:
+    """Whether one of the hosts has it already, and goes to its newest release."""
+    return any(branch_of(before) == branch for _, before in due)
+
+
 def _plan(name: str, branch: str, due: Sequence[tuple[Host, str]], outside: Outside) -> None:
     """Show what would change, and see that the user wants it.
 
     Raises:
         RefusedError: A host cannot have the branch, or nobody agreed.
     """
-    newest = any(branch_of(before) == branch for _, before in due)
-    request = _request("provision", name, branch, [host.name for host, _ in due], {NEWEST: newest})
+    settings = {NEWEST: _has_the_branch(branch, due)}
+    request = _request("provision", name, branch, [host.name for host, _ in due], settings)
     planned = outside.provision(replace(request, check=True))
     outside.show(planned)
     if planned.exit_code not in {ExitCode.DONE, ExitCode.USER_MUST_ACT}:

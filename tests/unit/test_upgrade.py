@@ -276,6 +276,35 @@ def refused(hosts: Hosts, error: type[Exception], limit: Sequence[str] = ()) -> 
     return str(raised.value)
 
 
+@pytest.mark.parametrize("release", ["580.95.05", "580.95"])
+def test_a_host_that_is_kept_at_a_release_is_named_before_anything_is_planned(release: str) -> None:
+    write(Path("inventories/rig/host_vars/beta.yml"), f"---\nnvidia_driver_version: {release}\n")
+    hosts = Hosts()
+
+    said = refused(hosts, RefusedError)
+
+    assert said.startswith(f"Nothing was changed: beta keeps {release} by nvidia_driver_version (")
+    assert "/host_vars/beta.yml:2). Make it empty or a release of 590 there, or leave the host out with --l" in said
+    assert hosts.runs == []
+    assert hosts.upgrade(limit=("alpha",))[0] == [("alpha", Outcome.UPGRADED, "590.1")]
+
+
+def test_a_release_of_the_new_branch_is_where_hosts_go() -> None:
+    write(Path("inventories/rig/host_vars/beta.yml"), "nvidia_driver_version: 590.48.01\n")
+
+    assert Hosts().upgrade()[0] == [("alpha", Outcome.UPGRADED, "590.1"), ("beta", Outcome.UPGRADED, "590.1")]
+    # The newest release of the branch may be another.
+    said = refused(Hosts(present={"alpha": "590", "beta": "590"}), RefusedError)
+    assert "beta keeps 590.48.01" in said
+    assert "Make it empty there" in said
+
+
+def test_what_release_a_template_stands_for_is_left_to_the_role() -> None:
+    write(Path("inventories/rig/group_vars/all.yml"), 'nvidia_driver_version: "{{ ours }}"\n')
+
+    assert Hosts().upgrade()[0] == [("alpha", Outcome.UPGRADED, "590.1"), ("beta", Outcome.UPGRADED, "590.1")]
+
+
 def test_what_changes_nothing() -> None:
     assert "apt failed" in refused(Hosts({"plan alpha,beta 590": FAILED}), RefusedError)
     assert "--yes" in refused(Hosts(agrees=None), RefusedError)
