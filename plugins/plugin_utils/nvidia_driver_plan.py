@@ -328,6 +328,11 @@ def _refusal_of_the_change(host: Host, choice: Choice, settings: Settings, trans
             f"This host has the driver of another source ({present.kernel}), which cannot be mixed with "
             f"{choice.wanted.kernel}; set nvidia_driver_allow_branch_switch to true to replace it."
         )
+    if settings.version and choice.source == DISTRO and not settings.hold:
+        return (
+            f"Nothing but nvidia_driver_hold keeps the distribution's packages at {settings.version}, which apt would "
+            "upgrade; set it to true, or leave nvidia_driver_version empty."
+        )
     loaded = host.facts["module"]["loaded"]
     if host.facts["container"] and loaded and transaction["driver_changes"]:
         return (

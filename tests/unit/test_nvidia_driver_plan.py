@@ -711,6 +711,7 @@ UNLIMITED = {
     "power_max_w": "[N/A]",
 }
 IN_TROUBLE = UNLIMITED | {"power_min_w": "[Unknown Error]", "power_max_w": "[Unknown Error]"}
+ONE_RELEASE = {"source": "distro", "version": "580.95.05"}
 OLD_KERNEL = {"packages": {name: package(version) for name, version in META.items()}}
 
 
@@ -755,6 +756,7 @@ OLD_KERNEL = {"packages": {name: package(version) for name, version in META.item
             "nvidia-fabricmanager-570 has to be of the driver's version",
         ),
         (host("T4", kernel={**FOREIGN_KERNEL, "installed": ["6.18.2"]}), {}, "6.18.2 is none of Debian 12's"),
+        (host("T4", **UBUNTU), {**ONE_RELEASE, "hold": False}, "nvidia_driver_hold keeps the distribution's packages"),
         (
             with_driver("T4", **limited("450.00")),
             {"power_limit_watts": 451},
@@ -796,6 +798,10 @@ def test_what_cannot_be_is_refused_in_one_sentence(facts: dict[str, Any], settin
         (with_driver("T4", container=True), {}),
         (with_driver("T4", smi={"gpus": [UNLIMITED]}), {}),
         (with_driver("T4", **limited("450.00")), {"power_limit_watts": 450}),
+        # One release of NVIDIA's packages is pinned, and the distribution's may go on.
+        (host("T4"), {**ONE_RELEASE, "source": "nvidia", "hold": False}),
+        (host("T4", **UBUNTU), ONE_RELEASE),
+        (host("T4", **UBUNTU), {**ONE_RELEASE, "version": "", "hold": False}),
         # A run may be what mends the driver that is in trouble, and a container sets no limit.
         (with_driver("T4", smi={"gpus": [IN_TROUBLE]}), {"power_limit_watts": 300}),
         (with_driver("T4", container=True, smi={"gpus": [UNLIMITED]}), {"power_limit_watts": 300}),
