@@ -350,8 +350,7 @@ def roles_are_told_of_others_in_one_place(repository: Repository) -> Iterator[st
 
 def rules_come_before_every_role(repository: Repository) -> Iterator[str]:
     """What needs no look at a host is refused before any role has changed one."""
-    late = {"conda"}
-    ruled = {role.name for role in repository.roles if (role.path / "tasks" / "rules.yml").exists()} - late
+    ruled = {role.name for role in repository.roles if (role.path / "tasks" / "rules.yml").exists()}
     site = load(repository.path / "playbooks" / "site.yml")
     if ruled and site[0].get("ansible.builtin.import_playbook") != "dlhost.host.rules":
         yield "site.yml does not begin with dlhost.host.rules"

@@ -42,7 +42,6 @@ def plan(settings: Settings, inventory: str, build: bool = False, prove: bool = 
     """
     try:
         wanted = _wanted(settings) if settings.state == "present" else []
-        _require_channels(settings)
         _require_locks(wanted, Path(settings.locks), inventory)
         locked = [_locked(environment, settings, inventory, build) for environment in wanted]
         imports = _imports(wanted) if prove else {}
@@ -74,17 +73,6 @@ def _wanted(settings: Settings) -> list[Environment]:
         return found
     # Nobody can declare conda's own environment, so nobody could say that it is to go.
     return [*found, Environment(conda_lock.BASE, kernel=False, state="absent")]
-
-
-def _require_channels(settings: Settings) -> None:
-    """See that users' own conda gets no channel that no lock may come from.
-
-    Raises:
-        CondaLockError: It would.
-    """
-    refusal = conda_lock.channels_refusal(settings.channels)
-    if refusal and settings.state == "present":
-        raise CondaLockError(refusal)
 
 
 def _require_locks(wanted: Sequence[Environment], locks: Path, inventory: str) -> None:

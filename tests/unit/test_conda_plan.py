@@ -194,22 +194,6 @@ def test_a_lock_of_other_channels_is_refused_with_the_way_out(tmp_path: Path) ->
         assert plan(tmp_path, WORK, channels=[same])["refusal"] == ""
 
 
-@pytest.mark.parametrize(
-    "channel",
-    [
-        "defaults",
-        "https://conda.anaconda.org/main/",
-        "https://me:secret@conda.example",
-        "./channel",
-        "../channel",
-        "~/channel",
-    ],
-)
-def test_no_host_gets_a_channel_that_no_lock_may_come_from(tmp_path: Path, channel: str) -> None:
-    assert plan(tmp_path, channels=[CHANNEL, channel])["refusal"].startswith("conda_channels has ")
-    assert plan(tmp_path, channels=[channel], state="absent")["refusal"] == ""
-
-
 def test_all_that_were_never_locked_are_named_at_once(tmp_path: Path) -> None:
     write(tmp_path, WORK)
     found = plan(tmp_path, WORK, {"name": "one"}, {"name": "two"}, base=True)

@@ -28,6 +28,14 @@ GPU: dict[str, dict[str, Any]] = {
     "release": {"cuda_toolkit_versions": ["12.9"], "cuda_toolkit_default": "13.0"},
     "version": {"cudnn_cuda_majors": [12], "cudnn_version": "newest"},
 }
+WORKSPACE: dict[str, dict[str, Any]] = {
+    "anaconda": {"conda_channels": ["conda-forge", "defaults"]},
+    "own-address": {"conda_channels": ["https://conda.anaconda.org/main/"]},
+    "secret": {"conda_channels": ["https://me:secret@conda.example"]},
+    "relative": {"conda_channels": ["./channel"]},
+    "home": {"conda_channels": ["~/channel"]},
+    "prefix": {"conda_prefix": "/srv/my conda"},
+}
 REPOSITORY = Path(__file__).parents[2]
 
 
@@ -53,7 +61,7 @@ def play(directory: Path, groups: dict[str, Any], playbook: str) -> dict[str, An
 def test_values_are_refused_before_the_first_connection(tmp_path: Path) -> None:
     groups: dict[str, Any] = {
         group: {"hosts": {name: {**HOST, **own} for name, own in hosts.items()}}
-        for group, hosts in (("web", WEB), ("gpu", GPU))
+        for group, hosts in (("web", WEB), ("gpu", GPU), ("workspace", WORKSPACE))
     }
     groups["web"]["vars"] = {"tls_mode": "self_signed", "tls_names": ["rig.example.org"]}
     document = play(tmp_path, groups, "dlhost.host.site")
@@ -65,7 +73,9 @@ def test_values_are_refused_before_the_first_connection(tmp_path: Path) -> None:
         if result.get("failed") or result.get("unreachable")
     }
 
-    assert {host: stats["unreachable"] for host, stats in document["stats"].items()} == dict.fromkeys([*WEB, *GPU], 0)
+    assert {host: stats["unreachable"] for host, stats in document["stats"].items()} == dict.fromkeys(
+        [*WEB, *GPU, *WORKSPACE], 0
+    )
     assert ended["path"][0] == ended["undefined"][0] == "dlhost.host.nginx_proxy"
     assert "/a is not like that" in ended["path"][1]
     assert "'nobody_set_it' is undefined" in ended["undefined"][1]
@@ -75,6 +85,19 @@ def test_values_are_refused_before_the_first_connection(tmp_path: Path) -> None:
     assert "580.95.05 is no branch" in ended["branch"][1]
     assert "cuda_toolkit_default is 13.0" in ended["release"][1]
     assert "cudnn_version is newest" in ended["version"][1]
+    assert {ended[name][0] for name in WORKSPACE} == {"dlhost.host.conda"}
+    assert all(ended[name][1].startswith("conda_channels has ") for name in WORKSPACE if name != "prefix")
+    assert "secret" not in ended["secret"][1]
+    assert "/srv/my conda is no directory" in ended["prefix"][1]
+
+
+def test_what_conda_is_to_take_away_may_come_from_anywhere(tmp_path: Path) -> None:
+    host = {**HOST, "conda_channels": ["defaults"], "conda_state": "absent"}
+    rules = {"ansible.builtin.import_role": {"name": "dlhost.host.conda", "tasks_from": "rules"}}
+    (tmp_path / "play.json").write_text(json.dumps([{"hosts": "all", "gather_facts": False, "tasks": [rules]}]))
+    document = play(tmp_path, {"workspace": {"hosts": {"rig": host}}}, "play.json")
+
+    assert document["stats"]["rig"]["failures"] == 0
 
 
 def test_the_environments_of_role_conda_are_to_compute_without_being_named(tmp_path: Path) -> None:
