@@ -14,8 +14,8 @@ from ansible_collections.dlhost.host.plugins.plugin_utils.conda_lock import Cond
 # What frameworks that compute on a GPU bring: PyPI's wheels of CUDA, or conda-forge's.
 CUDA_RUNTIME = ("nvidia-", "cuda-cudart")
 
-# The kinds that are for the processor alone. Read from data/environments.yml it would take a run's time.
-PROCESSOR_ALONE = ("tensorflow-cpu",)
+# The kinds of data/environments.yml whose device is cpu; to read them there would cost every run 20 ms and more.
+CPU_KINDS = ("tensorflow-cpu",)
 
 FOR_BUILDING = {"conda", "pip", "holds"}
 
@@ -55,7 +55,7 @@ def plan(settings: Settings, inventory: str, build: bool = False, prove: bool = 
             {
                 "name": environment.name,
                 "display_name": environment.display_name or environment.name,
-                "sees_gpus": environment.kind not in PROCESSOR_ALONE,
+                "sees_gpus": environment.kind not in CPU_KINDS,
             }
             for environment in wanted
             if environment.kernel and environment.state == "present"

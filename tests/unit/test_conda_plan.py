@@ -117,7 +117,7 @@ def test_a_kernel_has_the_name_that_it_is_given_and_conda_itself_is_none(tmp_pat
 def test_what_is_for_the_processor_alone_is_a_kernel_that_sees_no_gpu(tmp_path: Path) -> None:
     kinds = plugin("plugin_utils.environment_kinds").load().kinds
     alone = [{"name": kind.name, "kind": kind.name} for kind in kinds if kind.device == "cpu"]
-    assert alone
+    assert sorted(plugin("plugin_utils.conda_plan").CPU_KINDS) == sorted(kind["name"] for kind in alone)
     for declaration in alone:
         write(tmp_path, declaration)
     assert [kernel["sees_gpus"] for kernel in plan(tmp_path, *alone)["kernels"]] == [False] * len(alone)
