@@ -87,7 +87,12 @@ def test_a_closed_terminal_leaves_no_plain_text(tmp_path: Path, number: signal.S
     script.chmod(0o755)
     environment = {**os.environ, "VISUAL": str(script)}
     with subprocess.Popen(
-        [sys.executable, "-c", EDIT], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        [sys.executable, "-c", EDIT],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        # Under nohup, the tests have it ignored, and dlhost would outlive it as well.
+        preexec_fn=lambda: signal.signal(number, signal.SIG_DFL),
     ) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == b"open\n"
