@@ -18,7 +18,9 @@ from urllib.parse import urlsplit
 
 from ansible_collections.dlhost.host.plugins.module_utils.nginx_front import trusting
 
-TIMEOUT_S = 60
+CONNECT_S = 60
+# What role zabbix_server gives a page of the frontend: a small server that imports and discovers takes its time.
+ANSWER_S = 300
 OLDEST = (6, 0)
 # From here on the token is a header; 7.2 and later refuse it in the body.
 BEARER_SINCE = (6, 4)
@@ -129,7 +131,7 @@ class ZabbixApi:
                 context.verify_mode = ssl.CERT_NONE
             return _Connection(name, port, self._access["address"] or name, context)
         if parts.scheme == "http" and name in LOOPBACK:
-            return http.client.HTTPConnection(self._access["address"] or name, parts.port or 80, timeout=TIMEOUT_S)
+            return http.client.HTTPConnection(self._access["address"] or name, parts.port or 80, timeout=ANSWER_S)
         raise ZabbixError(
             f"{self._url} is no address of an API that a secret can be sent to: let it begin with https:// and a name."
         )
@@ -187,13 +189,14 @@ class _Connection(http.client.HTTPSConnection):
     """One that is opened to an address and still asks for the URL's name."""
 
     def __init__(self, name: str, port: int, address: str, context: ssl.SSLContext) -> None:
-        super().__init__(name, port, timeout=TIMEOUT_S, context=context)
+        super().__init__(name, port, timeout=CONNECT_S, context=context)
         self._address = address
         self._trust = context
 
     def connect(self) -> None:
         stream = socket.create_connection((self._address, self.port), self.timeout)
         self.sock = self._trust.wrap_socket(stream, server_hostname=self.host)
+        self.sock.settimeout(ANSWER_S)
 
 
 def dotted(version: tuple[int, int]) -> str:
