@@ -27,18 +27,21 @@ def results(
     play = {"hosts": "all", "connection": "local", "gather_facts": False, "tasks": tasks}
     (directory / "hosts.json").write_text(json.dumps({"all": {"hosts": hosts}}))
     (directory / "play.json").write_text(json.dumps([play]))
-    done = subprocess.run(
-        [Path(sys.executable).with_name("ansible-playbook"), *arguments, "-i", "hosts.json", "play.json"],
+    done = ansible_playbook(directory, "play.json", *arguments, ANSIBLE_STDOUT_CALLBACK="ansible.posix.json")
+    for task in json.loads(done.stdout)["plays"][0]["tasks"]:
+        for host, result in task["hosts"].items():
+            yield task["task"]["name"], host, result
+
+
+def ansible_playbook(
+    directory: Path, playbook: str, *arguments: str, **environment: str
+) -> subprocess.CompletedProcess[str]:
+    """Run a playbook of the directory, or of the collection by its name, over the directory's hosts.json."""
+    return subprocess.run(
+        [Path(sys.executable).with_name("ansible-playbook"), *arguments, "-i", "hosts.json", playbook],
         cwd=directory,
         capture_output=True,
         text=True,
         check=False,
-        env={
-            **os.environ,
-            "ANSIBLE_COLLECTIONS_PATH": str(collections_path()),
-            "ANSIBLE_STDOUT_CALLBACK": "ansible.posix.json",
-        },
+        env={**os.environ, "ANSIBLE_COLLECTIONS_PATH": str(collections_path()), **environment},
     )
-    for task in json.loads(done.stdout)["plays"][0]["tasks"]:
-        for host, result in task["hosts"].items():
-            yield task["task"]["name"], host, result

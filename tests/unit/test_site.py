@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from dlhost.adapters import gpu_stack
-from dlhost.adapters.ansible_env import collections_path
+from tests.unit.plays import ansible_playbook
 
 # Nobody listens on port 1, so that the first role that looks at a host would lose it.
 HOST: dict[str, Any] = {"ansible_host": "127.0.0.1", "ansible_port": 1, "ansible_ssh_common_args": "-F /dev/null"}
@@ -42,18 +39,7 @@ REPOSITORY = Path(__file__).parents[2]
 def play(directory: Path, groups: dict[str, Any], playbook: str) -> dict[str, Any]:
     """What Ansible's json callback tells of a playbook, run over these groups."""
     (directory / "hosts.json").write_text(json.dumps({"all": {"children": groups}}))
-    done = subprocess.run(
-        [Path(sys.executable).with_name("ansible-playbook"), "-i", "hosts.json", playbook],
-        cwd=directory,
-        capture_output=True,
-        text=True,
-        check=False,
-        env={
-            **os.environ,
-            "ANSIBLE_COLLECTIONS_PATH": str(collections_path()),
-            "ANSIBLE_STDOUT_CALLBACK": "ansible.posix.json",
-        },
-    )
+    done = ansible_playbook(directory, playbook, ANSIBLE_STDOUT_CALLBACK="ansible.posix.json")
     document: dict[str, Any] = json.loads(done.stdout)
     return document
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 import sys
 from base64 import b64encode
 from datetime import UTC, datetime, timedelta
@@ -15,8 +13,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 
-from dlhost.adapters.ansible_env import collections_path
-from tests.unit.plays import results
+from tests.unit.plays import ansible_playbook, results
 from tests.unit.tls_world import CA, KEYS, OTHER_CA, SETTINGS, Host, certificate_pem, key_pem, plugin
 
 PROVIDED = {"mode": "provided", "certificate": certificate_pem(KEYS["p256"]), "certificate_key": key_pem(KEYS["p256"])}
@@ -275,18 +272,7 @@ def play(directory: Path, *arguments: str, **variables: Any) -> str:
     hosts = {"rig": {"ansible_connection": "local", "ansible_python_interpreter": sys.executable, **variables}}
     (directory / "hosts.json").write_text(json.dumps({"all": {"hosts": hosts}}))
     (directory / "play.json").write_text(json.dumps([{"hosts": "all", "gather_facts": False, "tasks": [task]}]))
-    done = subprocess.run(
-        [Path(sys.executable).with_name("ansible-playbook"), "-i", "hosts.json", "--check", "play.json", *arguments],
-        cwd=directory,
-        capture_output=True,
-        text=True,
-        check=False,
-        env={
-            **os.environ,
-            "ANSIBLE_COLLECTIONS_PATH": str(collections_path()),
-            "ANSIBLE_DISPLAY_ARGS_TO_STDOUT": "true",
-        },
-    )
+    done = ansible_playbook(directory, "play.json", "--check", *arguments, ANSIBLE_DISPLAY_ARGS_TO_STDOUT="true")
     return done.stdout + done.stderr
 
 
