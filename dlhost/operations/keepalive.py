@@ -11,7 +11,7 @@ from dlhost.adapters import inventory_source, openssh
 from dlhost.adapters.xdg import private_place
 from dlhost.errors import ExitCode, UsageError
 from dlhost.values.inventory import Host
-from dlhost.values.keepalive import ABSENT, TIME, Idle, idle_from
+from dlhost.values.keepalive import ABSENT, Idle, idle_from, is_time
 from dlhost.values.preflight import Contact
 
 TIMEOUT_S = 30
@@ -39,8 +39,10 @@ def keep(time: str) -> str:
     Raises:
         UsageError: It is no time.
     """
-    if not TIME.fullmatch(time):
-        raise UsageError(f"{time} is no time to keep a host up for: give minutes, hours or days, like 30m, 4h or 2d.")
+    if not is_time(time):
+        raise UsageError(
+            f"{time} is no time to keep a host up for: give minutes, hours or days, like 30m, 4h or 2d, a week at most."
+        )
     return f"keep {time}"
 
 

@@ -6,8 +6,10 @@ import json
 import re
 from dataclasses import dataclass
 
-# Minutes, hours or days, as the host's program takes them; it judges how many.
-TIME = re.compile(r"[1-9][0-9]{0,4}[mhd]")
+# Minutes, hours or days, a week at most, as the host's program takes them.
+TIME = re.compile(r"([1-9][0-9]{0,4})([mhd])")
+UNITS_MINUTES = {"m": 1, "h": 60, "d": 24 * 60}
+LONGEST_MINUTES = 7 * UNITS_MINUTES["d"]
 ABSENT = "absent"
 ANSWER = re.compile(r"^dlhost-idle=(.*)$", re.MULTILINE)
 
@@ -32,6 +34,12 @@ class Idle:
     dry_run: bool = False
     wishes: tuple[Wish, ...] = ()
     reached: bool = True
+
+
+def is_time(text: str) -> bool:
+    """Whether a host can be kept up for it."""
+    found = TIME.fullmatch(text)
+    return found is not None and int(found[1]) * UNITS_MINUTES[found[2]] <= LONGEST_MINUTES
 
 
 def idle_from(host: str, printed: str) -> Idle:
