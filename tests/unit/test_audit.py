@@ -13,7 +13,14 @@ from tools.audit.graders import Grades
 from tools.audit.table import BEGIN, DOCUMENT, END, short_of, table, written
 
 RECORDED = Path(__file__).with_name("recorded") / "audit"
-GOOD = Grades((), (), "A", (), 64, {"dlhost-jupyter@rig.service": 3.4}, (22, 80, 443))
+EXPOSURES = {
+    "dlhost-jupyter@rig.service": 3.4,
+    "dlhost-tensorboard@rig.service": 1.5,
+    "dlhost-vnc@rig.service": 9.2,
+    "dlhost-vnc-web.service": 1.2,
+    "dlhost-zabbix-frontend.service": 2,
+}
+GOOD = Grades((), (), "A", (), 64, EXPOSURES, (22, 80, 443))
 
 
 def recorded(name: str) -> str:
@@ -67,7 +74,7 @@ def test_what_is_promised_falls_short_of_nothing() -> None:
         (replace(GOOD, tls="B"), "testssl.sh gives B; A or A+ is promised."),
         (replace(GOOD, tls_findings=("LUCKY13: vulnerable",)), "testssl.sh finds LUCKY13: vulnerable."),
         (replace(GOOD, hardening_index=50), "lynis gives 50; "),
-        (replace(GOOD, exposures={"dlhost-x.service": 9.6}), "systemd gives dlhost-x.service 9.6; "),
+        (replace(GOOD, exposures={**EXPOSURES, "dlhost-x.service": 9.6}), "systemd gives dlhost-x.service 9.6; "),
         (replace(GOOD, ports=(22, 443, 8888)), "Port 8888 is open to other hosts."),
     ],
 )
@@ -81,9 +88,14 @@ def test_an_authority_of_ones_own_lists_no_revocations() -> None:
 
 
 def test_a_desktop_is_a_login_and_what_leads_to_it_is_not() -> None:
-    desktop = {"dlhost-vnc@rig.service": 9.2, "dlhost-vnc-web.service": 9.2}
-    said = list(short_of(replace(GOOD, exposures=desktop)))
+    said = list(short_of(replace(GOOD, exposures={**EXPOSURES, "dlhost-vnc-web.service": 9.2})))
     assert said == ["systemd gives dlhost-vnc-web.service 9.2; at most 4.0 is promised."]
+
+
+def test_what_does_not_run_is_not_well_graded() -> None:
+    running = {unit: exposure for unit, exposure in EXPOSURES.items() if unit != "dlhost-tensorboard@rig.service"}
+    said = list(short_of(replace(GOOD, exposures=running)))
+    assert said == ["dlhost-tensorboard@ does not run, so nothing graded it."]
 
 
 def test_the_scan_sees_what_is_open_without_a_firewall() -> None:

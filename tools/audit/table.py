@@ -17,6 +17,11 @@ LEAST_INDEX = 62
 MOST_EXPOSED = 4.0
 # A desktop is a login: sandboxed, sudo and what it starts would not do there what they do after one over SSH.
 LOGINS = ("dlhost-vnc@",)
+# What runs on without end on a host that is for everything, as tools/audit provisions it.
+SERVICES = (
+    *("dlhost-jupyter@", "dlhost-tensorboard@", "dlhost-vnc@", "dlhost-vnc-web.service"),
+    "dlhost-zabbix-frontend.service",
+)
 PORTS = (22, 80, 443, 10051)
 
 
@@ -31,6 +36,9 @@ def short_of(grades: Grades) -> Iterator[str]:
             yield f"testssl.sh finds {finding}."
     if grades.hardening_index < LEAST_INDEX:
         yield f"lynis gives {grades.hardening_index}; {LEAST_INDEX} is promised."
+    for service in SERVICES:
+        if not any(unit.startswith(service) for unit in grades.exposures):
+            yield f"{service} does not run, so nothing graded it."
     for unit, exposure in grades.exposures.items():
         if exposure > MOST_EXPOSED and not unit.startswith(LOGINS):
             yield f"systemd gives {unit} {exposure}; at most {MOST_EXPOSED} is promised."
