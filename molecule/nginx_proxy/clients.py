@@ -257,7 +257,10 @@ class Load:
 
 
 def load() -> None:
-    Load(sys.argv[2]).run()
+    address = sys.argv[2]
+    let_in = [ask(path, client=Client(address=address))[0] for path in ("/near/", "/closed/", "/programs/")]
+    assert let_in == [200, 403, 403], let_in
+    Load(address).run()
 
 
 def front() -> None:
@@ -283,7 +286,7 @@ def front() -> None:
     assert kept.echoes("still here"), "a reload ends no connection"
 
     assert ask("/small/upload", "POST", b"x" * (2 << 20))[0] == 413
-    assert ask("/closed/")[0] == 403
+    assert [ask(path)[0] for path in ("/closed/", "/near/")] == [403, 403]
 
     assert {ask("/jupyter/ada/login")[0] for _ in range(30)} == {200}, "reading the page is not counted"
     tries = [ask("/jupyter/ada/login", "POST", b"password=guess")[0] for _ in range(20)]
