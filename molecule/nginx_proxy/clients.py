@@ -298,6 +298,8 @@ def front() -> None:
     assert (status, headers["Location"]) == (301, "/jupyter/ada/"), headers.items()
     status, _headers, text = ask("/")
     assert status == 200 and 'href="/jupyter/ada/"' in text and 'href="https://board.example.org/"' in text, text
+    _status, headers, _text = ask("/", Accept_Encoding="gzip")
+    assert "Content-Encoding" not in headers, "how short it gets would tell of what is in it"
     status, headers, _text = ask("/a?b=c", client=Client(port=80))
     assert (status, headers["Location"]) == (301, f"https://{NAME}/a?b=c"), headers.items()
     # Who was there before goes on answering for names that are nobody's.
