@@ -22,6 +22,7 @@ from dlhost.values import monitoring as monitored
 from dlhost.values.inventory import Connection, Host, Inventory, Location, Setting
 from dlhost.values.redaction import texts_in
 from dlhost.values.schema import did_you_mean
+from dlhost.values.templates import Literal, is_template
 
 # A misspelt file of a group is only called one when it is this close to a group (difflib's ratio).
 ALMOST_A_GROUP = 0.8
@@ -160,21 +161,31 @@ def _hosts(
         raise UsageError(f"--limit {','.join(limit)} leaves no host of inventory {location.name}.")
 
     def host_value(host: Any) -> Host:
-        merged = {**variables.get_vars(host=host), **extra_vars}
+        own = variables.get_vars(host=host)
+        merged = {**own, **extra_vars}
         template = Templar(loader=loader, variables=merged).template
         # Ansible tags its texts with their origin; the values leave that behind.
         groups = tuple(str(group.name) for group in host.get_groups())
         for name in monitored.SETTINGS:
-            if "{{" in str(merged.get(name, "")):
+            if is_template(merged.get(name)):
                 with suppress(AnsibleError):  # It may stand on what only a run knows.
-                    merged[name] = str(template(merged[name]))
+                    merged[name] = Literal(template(merged[name]))
         try:
-            return Host(str(host.name), groups, _connection(host.name, merged, template), merged)
+            connection = _connection(host.name, merged, template)
+            return Host(str(host.name), groups, connection, {**merged, **_literals(own), **extra_vars})
         except AnsibleError as error:
             why = " ".join(str(error).split()).rstrip(".")
             raise InventoryError(f"Host {host.name}: a variable of its connection cannot be read: {why}.") from None
 
     return tuple(host_value(host) for host in chosen)
+
+
+def _literals(variables: Mapping[str, Any]) -> dict[str, Literal]:
+    """Those of the variables that look like templates and that Ansible does not render."""
+    from ansible.template import is_trusted_as_template
+
+    suspects = {name: value for name, value in variables.items() if is_template(value)}
+    return {name: Literal(value) for name, value in suspects.items() if not is_trusted_as_template(value)}
 
 
 def _require_known(limit: tuple[str, ...], hosts: list[str], groups: list[str]) -> None:
@@ -229,7 +240,14 @@ def _connection(name: str, variables: Mapping[str, Any], template: Callable[[Any
 # Reading files with their lines -----------------------------------------------------------------------------------
 
 
-class _Loader(yaml.SafeLoader):
+class LiteralLoader(yaml.SafeLoader):
+    """YAML in which a text may be tagged as no template."""
+
+
+LiteralLoader.add_constructor("!unsafe", lambda _loader, node: Literal(node.value))
+
+
+class _Loader(LiteralLoader):
     """YAML as Ansible writes it; `decrypt` opens values tagged !vault, which are noted in `secrets`."""
 
     decrypt: Decrypt
@@ -245,7 +263,6 @@ def _vaulted(loader: _Loader, node: yaml.ScalarNode) -> str:
 
 _Loader.add_constructor("!vault", _vaulted)
 _Loader.add_constructor("!vault-encrypted", _vaulted)
-_Loader.add_constructor("!unsafe", lambda _loader, node: node.value)
 
 
 def _files(location: Location) -> Iterator[Path]:

@@ -12,6 +12,7 @@ from dlhost.adapters import openssh
 from dlhost.adapters.ansible_env import content_root, plugin_filter
 from dlhost.values.inventory import Host
 from dlhost.values.preflight import Contact
+from dlhost.values.templates import is_template
 
 # Of role zabbix_agent; it has the agent's name, server and key.
 SENDER = "/usr/lib/dlhost/zabbix-sender"
@@ -77,10 +78,10 @@ def derived_key(host: Host) -> str:
 
     Empty where there is no secret, or only a run knows it.
     """
-    secret = str(host.variables.get("zabbix_agent_psk_secret") or "")
-    if not secret or "{{" in secret:
+    secret = host.variables.get("zabbix_agent_psk_secret")
+    if not secret or is_template(secret):
         return ""
-    key: str = plugin_filter("zabbix_psk").zabbix_psk(secret, host.name)
+    key: str = plugin_filter("zabbix_psk").zabbix_psk(str(secret), host.name)
     return key
 
 

@@ -40,6 +40,7 @@ from dlhost.values.schema import (
     misspelt_groups,
     problems,
     secrets_in,
+    unrenderable,
     without_effect,
 )
 from dlhost.values.services import Offer
@@ -251,6 +252,7 @@ def require_valid(inventory: Inventory, schemas: Sequence[RoleSchema], hide: Red
     found = [
         *problems(inventory, schemas),
         *without_effect(inventory, schemas),
+        *unrenderable(inventory, schemas),
         *misspelt_groups(inventory.hosts, schemas),
         *monitored.without_front(inventory.hosts),
     ]

@@ -14,9 +14,10 @@ from dlhost.errors import InventoryError, UsageError
 from dlhost.operations.init import VAULT
 from dlhost.operations.run import known_options, require_complete, require_valid, secret_texts
 from dlhost.values.inventory import Inventory, Location
-from dlhost.values.new_inventory import quoted, vault_text
+from dlhost.values.new_inventory import literal, vault_text
 from dlhost.values.redaction import redaction, texts_in
 from dlhost.values.schema import Option, did_you_mean, secrets_in, unknown
+from dlhost.values.templates import is_template
 
 Ask = Callable[[str], str] | None
 
@@ -37,7 +38,7 @@ def edit(name: str, ask: Ask) -> bool:
 
 
 def set_secret(name: str, variable: str, value: str, ask: Ask) -> Path:
-    """Set one variable of the vault; returns the vault's path.
+    """Set one variable of the vault to a text, which Ansible does not render; returns the vault's path.
 
     Raises:
         UsageError: The value is empty, or the name is none that a variable can have or a role knows.
@@ -124,14 +125,14 @@ def _in_plain_text(inventory: Inventory, options: Mapping[str, Option]) -> Itera
 
 
 def _readable(text: str, inventory: Inventory) -> bool:
-    return text not in inventory.secrets and "{{" not in text
+    return text not in inventory.secrets and not is_template(text)
 
 
 def _with_secret(text: str, variable: str, value: str) -> str:
     """The vault's text with one variable set; everything else, comments too, stays as its owner wrote it."""
     _parse(text)
-    line = f"{variable}: {quoted(value)}\n"
-    mapping = yaml.compose(text, Loader=yaml.SafeLoader)
+    line = f"{variable}: {literal(value)}\n"
+    mapping = yaml.compose(text, Loader=inventory_source.LiteralLoader)
     for key, old in mapping.value if mapping is not None else ():
         if key.value == variable:
             rest = text[_last_leaf(old).end_mark.index :]
@@ -173,7 +174,7 @@ def _require_room(directory: Path) -> None:
 
 def _parse(text: str) -> dict[str, str]:
     try:
-        secrets = yaml.safe_load(text) or {}
+        secrets = yaml.load(text, inventory_source.LiteralLoader) or {}  # noqa: S506  one of safe values.
     except (yaml.YAMLError, ValueError) as error:  # A ValueError of what looks like a date: 2026-02-30.
         raise UsageError(f"That is not valid YAML ({' '.join(str(error).split())}); the vault is as it was.") from None
     if not isinstance(secrets, dict):

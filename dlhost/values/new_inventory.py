@@ -10,6 +10,8 @@ from enum import StrEnum
 
 import yaml
 
+from dlhost.values.templates import is_template
+
 VARIABLE = re.compile(r"([a-z_]\w*):")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 
@@ -131,7 +133,7 @@ def vault_text(secrets: Mapping[str, str]) -> str:
         "---",
         "# Secrets of this inventory, encrypted by ansible-vault: `dlhost secrets edit` opens them.",
     ]
-    return "\n".join([*head, *(f"{name}: {quoted(value)}" for name, value in sorted(secrets.items())), ""])
+    return "\n".join([*head, *(f"{name}: {literal(value)}" for name, value in sorted(secrets.items())), ""])
 
 
 def quoted(text: str) -> str:
@@ -141,6 +143,11 @@ def quoted(text: str) -> str:
     """
     dumped: str = yaml.safe_dump(text, default_style='"', allow_unicode=True, width=math.inf)
     return dumped.rstrip("\n")
+
+
+def literal(text: str) -> str:
+    """The same for a text that Ansible has to take as it stands: one that looks like a template is tagged."""
+    return f"!unsafe {quoted(text)}" if is_template(text) else quoted(text)
 
 
 class _Dumper(yaml.SafeDumper):

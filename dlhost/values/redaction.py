@@ -42,7 +42,7 @@ def texts_in(value: Any) -> Iterator[str]:
         for item in value.values() if isinstance(value, dict) else value:
             yield from texts_in(item)
     elif value is not None and not isinstance(value, bool):
-        yield str(value)
+        yield value if isinstance(value, str) else str(value)
 
 
 def redaction(secrets: Iterable[str]) -> Redaction:

@@ -10,6 +10,7 @@ from typing import Any
 
 from dlhost.values.inventory import Host, Inventory, Setting
 from dlhost.values.redaction import HIDDEN
+from dlhost.values.templates import is_template, templates_in, unset_in
 
 # A misspelt prefix is only called one when it is this close to a real variable (difflib's ratio).
 NEARLY_THE_SAME = 0.85
@@ -173,6 +174,32 @@ def without_effect(inventory: Inventory, schemas: Iterable[RoleSchema]) -> list[
     ]
 
 
+def unrenderable(inventory: Inventory, schemas: Iterable[RoleSchema]) -> Iterator[Problem]:
+    """Every template that fails whatever host it is for, in the roles' variables and in what is encrypted.
+
+    Ansible would say so in mid-run, and show a part of a password that has a brace in it.
+    """
+    options = {name for schema in schemas for name in schema.options}
+    settings = {setting.name for setting in inventory.settings}
+    known = options | settings | {name for host in inventory.hosts for name in host.variables}
+    set_it = f"dlhost secrets set -i {inventory.name}"
+    for setting in inventory.settings:
+        for place, template, path in templates_in(setting.name, setting.value):
+            is_secret = template in inventory.secrets
+            if not is_secret and setting.name not in options:
+                continue
+            literally = "If it is meant as it stands, write !unsafe before it"
+            if is_secret and not path:
+                literally += f", as {set_it} {setting.name} does"
+            try:
+                for name in unset_in(template, known):
+                    fix = did_you_mean(name, settings) or f". If that is a secret: {set_it} {name}"
+                    message = f"{place} takes the value of {name}, which nothing sets{fix}"
+                    yield _problem(setting, f"{message}. {literally}" if is_secret else message, path)
+            except ValueError:
+                yield _problem(setting, f"Ansible takes {place} for a template, and cannot read it. {literally}", path)
+
+
 def misspelt_groups(hosts: Sequence[Host], schemas: Iterable[RoleSchema]) -> Iterator[str]:
     """Every group that brings no role but is called almost like one that does, as a sentence with the fix.
 
@@ -278,7 +305,7 @@ Wrong = tuple[str, tuple[str | int, ...]]
 
 def _wrongs(option: Option, name: str, value: Any, path: tuple[str | int, ...]) -> Iterator[Wrong]:
     """Each misfit of value as message and path; Ansible itself judges templates, once it knows their value."""
-    if isinstance(value, str) and ("{{" in value or "{%" in value):
+    if is_template(value):
         return
     if not _fits(option.type, value):
         yield f"{name} should be {_article(option.type)}, not {_shown(value, option)}", path

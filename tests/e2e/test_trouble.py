@@ -18,7 +18,8 @@ from tests.e2e.conftest import USER, Host, Installed
 
 pytestmark = pytest.mark.e2e
 
-PASSWORD = "correct-horse-battery"  # noqa: S105  of a container that lives for one test
+# Of a container that lives for one test. As a template it would be another one.
+PASSWORD = "correct-horse{{1}}battery"  # noqa: S105
 MakeHost = Callable[..., Host]
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from ansible.template import is_trusted_as_template
 
 from dlhost.adapters import inventory_source, inventory_writer, openssh, vault
 from dlhost.errors import ExitCode, UsageError
@@ -305,12 +306,27 @@ def test_a_secret_is_replaced_in_its_place(old: str) -> None:
     assert _with_secret("---\n# None yet.\n", "b", "new") == '---\n# None yet.\nb: "new"\n'
 
 
-@pytest.mark.parametrize(
-    "secret", ["🔑 key", "ä\u2028b\x85c", 'a "b" \\ c\td\n e', "x " * 200, "\x7f\ufeff", " '{{ 1 }}' "]
-)
+@pytest.mark.parametrize("secret", ["🔑 key", "ä\u2028b\x85c", 'a "b" \\ c\td\n e', "x " * 200, "\x7f\ufeff"])
 def test_a_secret_comes_back_as_it_was_given(secret: str) -> None:
     assert yaml.safe_load(_with_secret("a: 1\n", "b", secret)) == {"a": 1, "b": secret}
     assert yaml.safe_load(vault_text({"b": secret})) == {"b": secret}
+
+
+@pytest.mark.parametrize("secret", ["abc{{1}}def", "Top{%Secretword9", "{# none", " '{{ x }}' "])
+def test_a_secret_with_braces_is_no_template(scanned: World, secret: str) -> None:
+    """For Ansible it would be another password, or an error that shows a part of it."""
+    scanned(*INIT, "--fingerprint", KEY.fingerprint)
+    for name in ("portal_password", "ansible_become_password"):
+        assert scanned("secrets", "set", name, "-i", "lab", stdin=secret + "\n").exit_code == ExitCode.DONE
+    # What was set can be set anew, by hand as well.
+    assert scanned("secrets", "set", "portal_password", "-i", "lab", stdin=secret + "\n").exit_code == ExitCode.DONE
+    assert "holds 2 secrets" in scanned("secrets", "check", "-i", "lab").stdout
+    assert scanned("secrets", "show", "portal_password", "-i", "lab").stdout == secret + "\n"
+
+    location = inventory_source.find("lab")
+    (host,) = inventory_source.load(location, vault.find_password(location, None)).hosts
+    assert host.connection.become_password == secret
+    assert is_trusted_as_template(host.variables["portal_password"]) is False
 
 
 @pytest.mark.parametrize(
@@ -374,7 +390,7 @@ def test_without_a_terminal_no_editor_is_started_that_nobody_chose(
 
 
 def test_a_check_of_secrets_writes_nothing_and_finds_what_is_wrong(world: World, rig: Path) -> None:
-    write(rig / "hosts.yml", "all: {children: {portals: {hosts: {alpha: }}}}\n")
+    write(rig / "hosts.yml", "all: {vars: {x: 1, y: 2, elsewhere: 3}, children: {portals: {hosts: {alpha: }}}}\n")
     missing = world("secrets", "check", "-i", "rig")
     assert missing.exit_code == ExitCode.USAGE
     assert "dlhost secrets set -i rig portal_password" in missing.stderr

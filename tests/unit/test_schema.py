@@ -13,7 +13,8 @@ import pytest
 
 from dlhost.adapters import content
 from dlhost.values.inventory import Connection, Host, Inventory, Location, Setting
-from dlhost.values.schema import missing, misspelt_groups, problems, role_schema, unknown
+from dlhost.values.schema import missing, misspelt_groups, problems, role_schema, unknown, unrenderable
+from dlhost.values.templates import Literal
 
 
 def said(options: dict[str, Any], value: Any) -> list[str]:
@@ -118,6 +119,73 @@ def test_what_a_role_needs_is_asked_for_while_it_is_present(variables: dict[str,
     web = role_schema("web", WEB, ["web"], needed=NEEDED, defaults={"web_mode": "ours"})
 
     assert list(missing([alpha, other], [web], "rig")) == said
+
+
+PORTAL = {"portal_password": {"no_log": True}, "portal_sites": {"type": "list", "elements": "dict"}}
+UNSET = "which nothing sets"
+UNREADABLE = "Ansible takes portal_password for a template, and cannot read it"
+LITERALLY = "If it is meant as it stands, write !unsafe before it"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        (
+            "portal_sites",
+            [{"users": [{"password": "{{ wiki }}"}]}],
+            f"portal_sites[0].users[0].password takes the value of wiki, {UNSET}. "
+            "If that is a secret: dlhost secrets set -i rig wiki",
+        ),
+        (
+            "portal_sites",
+            [{"path": "{{ elswhere }}"}],
+            f"portal_sites[0].path takes the value of elswhere, {UNSET}; did you mean elsewhere?",
+        ),
+        ("portal_password", "a{%bcdefghijklm", f"{UNREADABLE}. {LITERALLY}"),
+        ("portal_password", "a{{", f"{UNREADABLE}. {LITERALLY}"),
+    ],
+)
+def test_a_template_that_no_host_can_render_is_named(name: str, value: Any, message: str) -> None:
+    assert unrendered(name, value) == [f"all.yml:3: {message}"]
+
+
+def test_a_secret_that_is_taken_for_a_template_is_set_anew_and_not_shown() -> None:
+    (said,) = unrendered("wiki", "Top{%Secretword9", secret=True)
+    assert said.endswith(f"{LITERALLY}, as dlhost secrets set -i rig wiki does")
+    assert "Secretword9" not in said
+    (said,) = unrendered("wiki", "abc{{x}}def", secret=True)
+    assert f"wiki takes the value of x, {UNSET}" in said
+    assert said.endswith(f"{LITERALLY}, as dlhost secrets set -i rig wiki does")
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "{{ elsewhere }}",
+        "{{ portal_password }}",
+        "{{ of_the_host }}",
+        "{{ ansible_hostname }} {{ inventory_dir }}",
+        "{{ wiki | default('none') }}",
+        "{{ wiki.password if wiki is defined else '' }}",
+        "{% for name in groups.all %}{{ name }}{% endfor %}",
+        Literal("{{ wiki }} {% of"),
+    ],
+)
+def test_a_template_that_a_host_may_render_is_ansibles_to_judge(value: str) -> None:
+    assert unrendered("portal_sites", [value]) == []
+
+
+def test_templates_of_nobody_are_left_alone() -> None:
+    assert unrendered("docker_format", "{{.Names}} {% of") == []
+
+
+def unrendered(name: str, value: Any, *, secret: bool = False) -> list[str]:
+    document = {"argument_specs": {"main": {"short_description": "Web", "options": PORTAL}}}
+    files = [Setting(name, value, Path("all.yml"), {(): 3}), Setting("elsewhere", "1", Path("all.yml"), {(): 9})]
+    host = Host("alpha", (), Connection(), {"of_the_host": 1, "inventory_dir": "/"})
+    secrets = frozenset({value} if secret else ())
+    inventory = Inventory(Location("rig", Path("rig")), (host,), tuple(files), secrets)
+    return [str(problem) for problem in unrenderable(inventory, [role_schema("portal", document)])]
 
 
 def test_what_the_playbooks_give_a_host_need_not_have() -> None:
