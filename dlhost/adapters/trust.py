@@ -68,18 +68,52 @@ def change_browsers(certificate: Path, name: str, *, remove: bool) -> list[Step]
     Raises:
         DlhostError: A command failed.
     """
-    if sys.platform == "darwin":
-        return []
-    stores = {CHROMIUM: _chromium()} | {
-        f"Firefox's store in {found.parent}": found.parent
-        for pattern in FIREFOX_PROFILES
-        for found in sorted(Path.home().glob(f"{pattern}/cert9.db"))
-    }
+    stores = _browser_stores()
     if not shutil.which("certutil"):
         return [Step(store, "sudo apt-get install libnss3-tools, and then this command again") for store in stores]
     for database in stores.values():
         _change(database, certificate, name, remove=remove)
     return [Step(store) for store in stores]
+
+
+def take_back(certificate: Path, name: str) -> list[Step]:
+    """Let every store that trusts the certificate trust it no longer; the others are neither changed nor named.
+
+    What is left to the user works without the certificate's file.
+
+    Raises:
+        DlhostError: A command failed.
+    """
+    steps = []
+    if _system_trusts(certificate, name):
+        steps.append(change_system(certificate, name, remove=True))
+        if steps[0].left and sys.platform == "darwin":
+            read = shlex.join(["security", "find-certificate", "-c", name, "-p", KEYCHAIN])
+            forget = shlex.join(["security", "remove-trusted-cert", "-d", certificate.name])
+            steps = [Step(SYSTEM, f"{read} >{certificate.name} && sudo {forget}")]
+    for store, database in _browser_stores().items() if shutil.which("certutil") else ():
+        if _run(["certutil", "-d", f"sql:{database}", "-L", "-n", name]).returncode == 0:
+            _change(database, certificate, name, remove=True)
+            steps.append(Step(store))
+    return steps
+
+
+def _system_trusts(certificate: Path, name: str) -> bool:
+    if sys.platform == "darwin":
+        return name in _run(["security", "dump-trust-settings", "-d"]).stdout
+    place = _debian_place(name)
+    # Somebody else's authority may have this name, too.
+    return place.is_file() and place.read_bytes() == certificate.read_bytes()
+
+
+def _browser_stores() -> dict[str, Path]:
+    if sys.platform == "darwin":
+        return {}
+    return {CHROMIUM: _chromium()} | {
+        f"Firefox's store in {found.parent}": found.parent
+        for pattern in FIREFOX_PROFILES
+        for found in sorted(Path.home().glob(f"{pattern}/cert9.db"))
+    }
 
 
 def _change(database: Path, certificate: Path, name: str, *, remove: bool) -> None:
@@ -94,9 +128,13 @@ def _change(database: Path, certificate: Path, name: str, *, remove: bool) -> No
         _require([*certutil, "-A", "-t", "C,,", "-n", name, "-i", str(certificate)])
 
 
-def _debian(certificate: Path, name: str, *, remove: bool) -> list[list[str]]:
+def _debian_place(name: str) -> Path:
     """The file is not called dlhost-…: so are those of role system, where this machine is itself a host."""
-    place = str(DEBIAN_STORE / f"local-{re.sub(r'[^A-Za-z0-9_-]+', '-', name)}.crt")
+    return DEBIAN_STORE / f"local-{re.sub(r'[^A-Za-z0-9_-]+', '-', name)}.crt"
+
+
+def _debian(certificate: Path, name: str, *, remove: bool) -> list[list[str]]:
+    place = str(_debian_place(name))
     if remove:
         return [["rm", "-f", place], ["update-ca-certificates", "--fresh"]]
     return [["install", "-m", "0644", str(certificate), place], ["update-ca-certificates"]]

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from dlhost.cli import options
+from dlhost.errors import ExitCode
 
 if TYPE_CHECKING:
+    from dlhost.adapters.trust import Step
     from dlhost.operations.authority import Shown
 
 app = typer.Typer(
@@ -68,14 +71,17 @@ def trust_command(
     remove: Annotated[bool, typer.Option("--remove", help="Trust it no longer.")] = False,
 ) -> None:
     """Let this machine's programs and browsers trust it: what may be done is done, what is left is named."""
-    from dlhost.errors import ExitCode
     from dlhost.operations.authority import change_trust
 
-    steps = change_trust(inventory, remove=remove)
+    raise typer.Exit(tell_steps(change_trust(inventory, remove=remove), remove=remove))
+
+
+def tell_steps(steps: Sequence[Step], *, remove: bool) -> ExitCode:
+    """Print what became of each store; returns whether the user must act."""
     for step in steps:
         done = "trusts it no longer" if remove else "trusts it now"
         typer.echo(f"left  {step.store}: {step.left}" if step.left else f"done  {step.store} {done}")
-    raise typer.Exit(ExitCode.USER_MUST_ACT if any(step.left for step in steps) else ExitCode.DONE)
+    return ExitCode.USER_MUST_ACT if any(step.left for step in steps) else ExitCode.DONE
 
 
 def _tell(shown: Shown) -> None:

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from dlhost.cli import options
+from dlhost.cli.ca import tell_steps
 
 STEPS = ("dlhost ssh -i demo", "dlhost drift -i demo", "dlhost demo --destroy")
 
@@ -23,8 +24,9 @@ def demo_command(
     from dlhost.values.run import Afterwards
 
     if destroy:
-        typer.echo("The demo host is gone." if demo.destroy() else "There is no demo host.")
-        return
+        destroyed = demo.destroy()
+        typer.echo("The demo host is gone." if destroyed.was_there else "There is no demo host.")
+        raise typer.Exit(tell_steps(destroyed.trusted, remove=True))
     with outside(options.confirm(yes=True)) as world:
         result = demo.demo(world, lambda text: typer.echo(text, err=True), recorded_arguments())
     console = options.output()

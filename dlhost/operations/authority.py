@@ -59,15 +59,12 @@ def show(name: str) -> Shown:
     """
     location = inventory_source.find(name)
     path = location.directory / CA
-    try:
-        facts = authority.facts(path.read_text(encoding="ascii"))
-    except FileNotFoundError:
+    if not path.exists():
         raise UsageError(
             f"Inventory {location.name} has no certificate authority ({path}). "
             f"Make one: dlhost ca create -i {location.name}"
-        ) from None
-    except (OSError, UnicodeDecodeError):
-        facts = None
+        )
+    facts = _facts(path)
     if facts is None:
         raise InventoryError(f"{path} is not a certificate that can be read.")
     return Shown(path, facts, tuple(trust.ways(path, facts.subject)))
@@ -100,6 +97,25 @@ def change_trust(name: str, *, remove: bool) -> list[trust.Step]:
     name = shown.facts.subject
     system = trust.change_system(shown.path, name, remove=remove)
     return [system, *trust.change_browsers(shown.path, name, remove=remove)]
+
+
+def take_trust_back(location: Location) -> list[trust.Step]:
+    """Let no store of this machine trust the authority of an inventory that is to go; what trusts it not is not named.
+
+    Raises:
+        DlhostError: A command of the system failed.
+    """
+    path = location.directory / CA
+    facts = _facts(path)
+    return trust.take_back(path, facts.subject) if facts else []
+
+
+def _facts(path: Path) -> authority.Facts | None:
+    """What a file's certificate says, or None where none can be read there."""
+    try:
+        return authority.facts(path.read_text(encoding="ascii"))
+    except (OSError, UnicodeDecodeError):
+        return None
 
 
 def _settings(location: Location) -> str:

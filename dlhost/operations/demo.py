@@ -10,8 +10,9 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dlhost.adapters import container, content, inventory_source, openssh, vault
+from dlhost.adapters import container, content, inventory_source, openssh, trust, vault
 from dlhost.errors import ExitCode, RefusedError
+from dlhost.operations.authority import take_trust_back
 from dlhost.operations.init import write
 from dlhost.operations.provision import Provisioned, provision
 from dlhost.operations.run import Judged, Outside, Request
@@ -37,6 +38,14 @@ class Demo:
     verified: Judged | None
 
 
+@dataclass(frozen=True, slots=True)
+class Destroyed:
+    """Whether there was anything of the demo, and the stores of this machine that trusted its authority."""
+
+    was_there: bool
+    trusted: tuple[trust.Step, ...] = ()
+
+
 def demo(outside: Outside, say: Callable[[str], None], arguments: tuple[str, ...]) -> Demo:
     """Make the host unless it is there already, provision it, verify it.
 
@@ -50,7 +59,9 @@ def demo(outside: Outside, say: Callable[[str], None], arguments: tuple[str, ...
     ):
         say(f"The demo host is there already; provisioning it again. Inventory: {location.path}")
     else:
-        destroy()
+        for step in destroy().trusted:
+            if step.left:
+                say(f"{step.store} trusts the authority of an earlier demo. To take that back: {step.left}")
         say("Making a host: a container with systemd and sshd. The first time, its image is made too (about a minute).")
         _make(client, location, say)
     request = Request("provision", DEMO, content.SITE, arguments=arguments)
@@ -60,19 +71,23 @@ def demo(outside: Outside, say: Callable[[str], None], arguments: tuple[str, ...
     return Demo(location, provisioned, verify(Request("verify", DEMO, content.VERIFY, arguments=arguments), outside))
 
 
-def destroy() -> bool:
-    """Remove the demo's container, inventory and vault password; returns whether there was anything.
+def destroy() -> Destroyed:
+    """Remove the demo's container, inventory and vault password, and the trust in its authority.
 
     Raises:
         RefusedError: There is no container engine, or an inventory of the user's own has the demo's name.
+        DlhostError: A command of the system failed that takes trust back; the demo is still there.
     """
     location = _own_location()
-    removed = container.remove(container.engine(), container_name(location))
+    client = container.engine()
+    # The certificate goes with the inventory, and tells which trust is its.
+    trusted = take_trust_back(location)
+    removed = container.remove(client, container_name(location))
     if location.path.exists():
         vault.password_file(location).unlink(missing_ok=True)
         shutil.rmtree(location.path)
         removed = True
-    return removed
+    return Destroyed(removed, tuple(trusted))
 
 
 def container_name(location: Location) -> str:

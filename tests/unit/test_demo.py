@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -9,9 +10,10 @@ from typing import Any
 import docker.errors
 import pytest
 
-from dlhost.adapters import container, inventory_source, vault
+from dlhost.adapters import container, inventory_source, trust, vault
 from dlhost.errors import ExitCode, RefusedError
 from dlhost.operations import demo
+from dlhost.operations.init import CA, new_ca
 from dlhost.values.checks import Check, CheckResult
 from dlhost.values.inventory import Location
 from dlhost.values.services import Offer, Service
@@ -67,6 +69,92 @@ def test_the_demos_own_inventory_is_removed_with_its_password(world: World, engi
     assert engine == [demo.container_name(inventory_source.own_location("demo"))]
     assert not location.path.exists()
     assert not password.exists()
+
+
+# A certutil in whose stores the demo's authority is until it is taken out.
+CERTUTIL_DOUBLE = """#!/bin/sh
+case "$3" in
+-L) [ ! -e "$GONE" ] ;;
+-D) [ ! -e "$GONE" ] && touch "$GONE" ;;
+esac
+"""
+
+
+@pytest.fixture
+def trusted(engine: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A demo whose authority is in the system's store, for which the file is returned, and in Chromium's."""
+    assert engine == []
+    location = inventory_source.own_location("demo")
+    write(location.path / demo.MARK, "")
+    ca = write(location.path / CA, new_ca("demo").certificate)
+    for name, text in (("certutil", CERTUTIL_DOUBLE), ("update-ca-certificates", "#!/bin/sh\n")):
+        write(tmp_path / "bin" / name, text).chmod(0o755)
+    monkeypatch.setenv("GONE", str(tmp_path / "gone"))
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:/usr/bin:/bin")
+    monkeypatch.setattr(trust, "DEBIAN_STORE", tmp_path / "store")
+    monkeypatch.setattr("sys.platform", "linux")
+    return write(tmp_path / "store/local-dlhost-CA-of-demo.crt", ca.read_text())
+
+
+def test_trust_in_its_authority_goes_with_the_demo(
+    world: World, trusted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+
+    result = world("demo", "--destroy")
+
+    assert result.exit_code == ExitCode.DONE, result.output
+    assert result.stdout.splitlines() == [
+        "The demo host is gone.",
+        "done  the system's store trusts it no longer",
+        "done  Chromium's and Chrome's store trusts it no longer",
+    ]
+    assert not trusted.exists()
+    assert (tmp_path / "gone").exists()
+
+
+def test_trust_that_only_root_can_take_back_is_left_with_its_command(
+    world: World, trusted: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+
+    result = world("demo", "--destroy")
+
+    assert result.exit_code == ExitCode.USER_MUST_ACT
+    assert result.stdout.splitlines()[:2] == [
+        "The demo host is gone.",
+        f"left  the system's store: sudo rm -f {trusted} && sudo update-ca-certificates --fresh",
+    ]
+    assert trusted.exists()
+
+
+def test_a_demo_that_was_never_trusted_goes_without_a_word_of_it(
+    world: World, trusted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    trusted.write_text("the authority of somebody else's demo")
+    write(tmp_path / "gone", "")
+
+    result = world("demo", "--destroy")
+
+    assert (result.exit_code, result.stdout) == (ExitCode.DONE, "The demo host is gone.\n")
+    assert trusted.exists()
+
+
+def test_a_mac_is_told_how_without_the_certificates_file(
+    world: World, trusted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A Mac has neither of the two stores.
+    trusted.unlink()
+    monkeypatch.setattr("sys.platform", "darwin")
+    monkeypatch.setattr(os, "geteuid", lambda: 501)
+    says = "#!/bin/sh\necho 'Cert 0: dlhost CA of demo'\n"
+    write(tmp_path / "bin/security", says).chmod(0o755)
+
+    assert world("demo", "--destroy").stdout.splitlines()[1:] == [
+        "left  the system's store: security find-certificate -c 'dlhost CA of demo' -p "
+        "/Library/Keychains/System.keychain >ca.crt && sudo security remove-trusted-cert -d ca.crt"
+    ]
 
 
 def test_the_demos_name_cannot_be_taken(world: World) -> None:
