@@ -441,6 +441,12 @@ def _explain(said: str, connection: Connection) -> tuple[Contact, str]:
                 f"Run chmod 600 {shlex.quote(left_open[1])}"
             )
         user = connection.user or "your user name"
+        # Known only now: an agent may have the key whose file is gone.
+        if connection.key_file and f"no such identity: {connection.key_file}:" in said:
+            return Contact.UNREACHABLE, (
+                f"does not let {user} log in, and the key file that the inventory names for it is not there: "
+                f"{connection.key_file}. Correct ansible_ssh_private_key_file, or bring the file back"
+            )
         methods = re.search(r"Permission denied \(([^)]*)\)", said)
         offered = f"; it accepts {methods[1]}" if methods else ""
         port = f"-p {connection.port} " if connection.port not in {None, 22} else ""

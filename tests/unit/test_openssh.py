@@ -85,6 +85,23 @@ def test_what_ssh_said_is_a_sentence_with_a_way_out(said: str, contact: Contact,
     assert not explained.endswith(".")
 
 
+def test_a_key_file_that_is_not_there_is_no_key_that_is_not_authorised() -> None:
+    said = (
+        "no such identity: /home/ada/gone: No such file or directory\r\n"
+        "ada@192.0.2.1: Permission denied (publickey).\r\n"
+    )
+
+    contact, explained = openssh._explain(said, replace(ADA, key_file="/home/ada/gone"))
+    _, other = openssh._explain(said, replace(ADA, key_file="/home/ada/there"))
+
+    assert contact is Contact.UNREACHABLE
+    assert explained == (
+        "does not let ada log in, and the key file that the inventory names for it is not there: /home/ada/gone. "
+        "Correct ansible_ssh_private_key_file, or bring the file back"
+    )
+    assert "with your key; it accepts publickey. Authorise it" in other
+
+
 def test_a_port_for_ssh_copy_id_is_named() -> None:
     _, explained = openssh._explain("ada@192.0.2.1: Permission denied (publickey).", ADA)
 
