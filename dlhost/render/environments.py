@@ -15,7 +15,7 @@ from dlhost.render.documents import SCHEMA_VERSION
 from dlhost.render.plain import plain
 from dlhost.values.environments import Change, Compared, HostState, Locked, LockState, OnHost
 
-WELL = (LockState.LOCKED, HostState.IN_SYNC)
+WELL = (LockState.LOCKED, HostState.SAME)
 TODO = {
     LockState.MISSING: "no lock yet: dlhost env lock -i {inventory} {environment}",
     LockState.STALE: "declared otherwise since it was locked: dlhost env lock -i {inventory} {environment}",

@@ -171,9 +171,9 @@ class HostEnvironments:
 
 
 class HostState(StrEnum):
-    """How a host stands to the lock of an environment."""
+    """How a host stands to the lock of an environment, by what its packages say of themselves; files are drift's."""
 
-    IN_SYNC = "in sync"
+    SAME = "same packages as the lock"
     OTHER = "another lock"
     DIFFERS = "differs"
     ABSENT = "not installed"
@@ -217,7 +217,7 @@ def difference_exit_code(found: Sequence[Compared]) -> ExitCode:
     if listing_exit_code(found) is not ExitCode.DONE:
         return ExitCode.UNREACHABLE
     well = all(
-        one.state is LockState.LOCKED and all(on.state is HostState.IN_SYNC for on in one.hosts) for one in found
+        one.state is LockState.LOCKED and all(on.state is HostState.SAME for on in one.hosts) for one in found
     )
     return ExitCode.DONE if well else ExitCode.DRIFT
 
@@ -243,7 +243,7 @@ def on_host(lock: Any, found: HostEnvironments, environment: str) -> OnHost:
     # A link that leads elsewhere says nothing, or too little to know a lock by.
     if not DIGEST.fullmatch(installed.lock) or not str(lock.digest).startswith(installed.lock):
         return OnHost(found.host, HostState.OTHER, changes)
-    return OnHost(found.host, HostState.DIFFERS if changes else HostState.IN_SYNC, changes)
+    return OnHost(found.host, HostState.DIFFERS if changes else HostState.SAME, changes)
 
 
 def frozen(host: str, installed: Installed) -> str:

@@ -135,7 +135,7 @@ def lab(locked: Workspace, tmp_path: Path) -> Iterator[Lab]:
 def test_it_stays_as_it_is_and_proves_itself(locked: Workspace) -> None:
     locked.require(0, "drift", *CONDA)
     assert locked.checks("verify", *CONDA, code=0)["conda.kernels"] == "pass"
-    assert "in sync" in locked.require(0, "env", "diff")
+    assert "same packages as the lock" in locked.require(0, "env", "diff")
 
 
 def test_a_cell_computes_in_its_kernel(lab: Lab, torch: str) -> None:

@@ -515,12 +515,12 @@ def test_a_list_tells_how_each_host_stands_to_the_lock(rig: Rig) -> None:
     rig("lock")
     rig.install("alpha")
     rig.install("beta", lock="0123456789ab", libanswer="1.0 0")
-    assert states(rig.document("list")) == ["locked", {"alpha": "in sync", "beta": "another lock"}, 0]
+    assert states(rig.document("list")) == ["locked", {"alpha": "same packages as the lock", "beta": "another lock"}, 0]
     rig.declare({**LAB, "conda": []})
     assert states(rig.document("list"))[0] == "stale"
     assert [line.split() for line in rig("list").stdout.splitlines()] == [
         ["lab", "stale,", "6", "packages"],
-        ["alpha", "in", "sync"],
+        ["alpha", *"same packages as the lock".split()],
         ["beta", "another", "lock:", "1", "packages"],
     ]
 
@@ -534,7 +534,7 @@ def test_a_difference_names_each_package_and_has_an_exit_code(rig: Rig) -> None:
     assert result.exit_code == ExitCode.DRIFT
     assert result.stdout == textwrap.dedent(
         """\
-        lab on alpha: in sync
+        lab on alpha: same packages as the lock
         lab on beta: differs
           - answer 2.0 0
           ~ libanswer 2.0 0 -> 1.0 0
@@ -564,7 +564,7 @@ def test_a_host_that_does_not_answer_is_told_and_the_others_are_compared(rig: Ri
     for command in ("list", "diff"):
         result = rig(command)
         assert result.exit_code == ExitCode.UNREACHABLE
-        assert "in sync" in result.stdout and "does not answer" in result.stdout
+        assert "same packages as the lock" in result.stdout and "does not answer" in result.stdout
 
 
 def test_a_damaged_lock_is_not_compared_with(rig: Rig) -> None:
