@@ -281,8 +281,8 @@ def _old(path: Path, outside: Outside) -> Any:
     """The lock before; one that is damaged is made anew, and nothing of it counts."""
     try:
         return adapter.read_lock(path)
-    except RefusedError as error:
-        outside.announce(str(error))
+    except RefusedError:
+        outside.announce(f"{path} cannot be used as it is; making it anew, and choosing every version afresh")
         return None
 
 

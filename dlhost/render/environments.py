@@ -38,7 +38,7 @@ def tell_locks(console: Console, inventory: str, done: Sequence[Locked]) -> None
     for one in done:
         virtual = " ".join(f"{name}={version}" for name, version in one.virtual_packages.items())
         wheels = f", wheels for {one.wheels}" if one.wheels else ""
-        line = f"{one.environment}: {one.state}: {one.packages} packages for {', '.join(one.hosts)}"
+        line = f"{one.environment}: {one.state}: {_packages(one.packages)} for {', '.join(one.hosts)}"
         console.print(Text(f"{line} ({virtual}{wheels})", "green" if one.state is LockState.UNCHANGED else "yellow"))
         if one.state is not LockState.NEW:
             for line in _changes(one.changes):
@@ -55,7 +55,7 @@ def table(found: Sequence[Compared]) -> Table:
     lines = Table.grid(padding=(0, 2))
     for one in found:
         kind = f" ({one.kind})" if one.kind and one.kind != one.environment else ""
-        packages = f", {one.packages} packages" if one.packages else ""
+        packages = f", {_packages(one.packages)}" if one.packages else ""
         lines.add_row(Text(f"{one.environment}{kind}", "bold"), Text(f"{one.state}{packages}", _style(one.state)))
         for on in one.hosts:
             said = plain(on.error) if on.error else f"{on.state}{_count(on)}"
@@ -96,7 +96,11 @@ def _changes(changes: Iterable[Change]) -> Iterator[str]:
 
 
 def _count(on: OnHost) -> str:
-    return f": {len(on.changes)} packages" if on.changes else ""
+    return f": {_packages(len(on.changes))}" if on.changes else ""
+
+
+def _packages(count: int) -> str:
+    return "1 package" if count == 1 else f"{count} packages"
 
 
 def _style(state: LockState | HostState) -> str:

@@ -216,9 +216,7 @@ def difference_exit_code(found: Sequence[Compared]) -> ExitCode:
     """A lost host first, then whether anything differs; a lock that is missing or stale does."""
     if listing_exit_code(found) is not ExitCode.DONE:
         return ExitCode.UNREACHABLE
-    well = all(
-        one.state is LockState.LOCKED and all(on.state is HostState.SAME for on in one.hosts) for one in found
-    )
+    well = all(one.state is LockState.LOCKED and all(on.state is HostState.SAME for on in one.hosts) for one in found)
     return ExitCode.DONE if well else ExitCode.DRIFT
 
 

@@ -317,7 +317,8 @@ def test_a_damaged_lock_is_made_anew(rig: Rig) -> None:
     good = rig.lock_file().read_text()
     rig.lock_file().write_text("version: [")
     result = rig("lock")
-    assert "lab: new: " in result.stdout and "environment-lab.lock.txt is not YAML at line" in result.stderr
+    assert "lab: new: " in result.stdout and "environment-lab.lock.txt cannot be used as it is" in result.stderr
+    assert "dlhost env lock" not in result.stderr
     assert rig.lock_file().read_text() == good
 
 
@@ -521,7 +522,7 @@ def test_a_list_tells_how_each_host_stands_to_the_lock(rig: Rig) -> None:
     assert [line.split() for line in rig("list").stdout.splitlines()] == [
         ["lab", "stale,", "6", "packages"],
         ["alpha", *"same packages as the lock".split()],
-        ["beta", "another", "lock:", "1", "packages"],
+        ["beta", "another", "lock:", "1", "package"],
     ]
 
 
