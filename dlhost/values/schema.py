@@ -307,14 +307,12 @@ def _wrongs(option: Option, name: str, value: Any, path: tuple[str | int, ...]) 
     """Each misfit of value as message and path; Ansible itself judges templates, once it knows their value."""
     if is_template(value):
         return
+    # A list's are those of its items.
+    allowed = f"; allowed: {', '.join(map(str, option.choices))}" if option.choices and option.type != "list" else ""
     if not _fits(option.type, value):
-        yield f"{name} should be {_article(option.type)}, not {_shown(value, option)}", path
+        yield f"{name} should be {_article(option.type)}, not {_shown(value, option)}{allowed}", path
     elif option.choices and option.type != "list" and value not in option.choices:
-        allowed = ", ".join(map(str, option.choices))
-        yield (
-            f"{name} is {value!r}; allowed: {allowed}{did_you_mean(str(value), map(str, option.choices))}",
-            path,
-        )
+        yield f"{name} is {value!r}{allowed}{did_you_mean(str(value), map(str, option.choices))}", path
     elif option.type == "list":
         element = replace(option, type=option.elements or "raw", elements=None)
         for index, item in enumerate(value):

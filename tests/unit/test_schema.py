@@ -54,6 +54,13 @@ def test_what_fits(spec: dict[str, Any], value: Any) -> None:
     [
         ({}, True, "web_x should be a text, not true"),
         ({}, None, "web_x should be a text, not empty"),
+        ({"choices": ["present", "absent"]}, True, "web_x should be a text, not true; allowed: present, absent"),
+        ({"type": "list", "elements": "str", "choices": ["a", "b"]}, "a", "web_x should be a list, not the text 'a'"),
+        (
+            {"type": "list", "elements": "str", "choices": ["a", "b"]},
+            [False],
+            "web_x[0] should be a text, not false; allowed: a, b",
+        ),
         ({}, ["a"], "web_x should be a text, not a list"),
         ({"type": "int"}, "22", "web_x should be a whole number, not the text '22'"),
         ({"type": "int"}, True, "web_x should be a whole number, not true"),
