@@ -10,6 +10,7 @@ import ipaddress
 import re
 from collections.abc import Iterable, Sequence
 
+from ansible_collections.dlhost.host.plugins.module_utils.networks import read_network
 from ansible_collections.dlhost.host.plugins.module_utils.service_host import AGAIN, RefusedError
 
 LAST_PORT = 65535
@@ -94,7 +95,7 @@ def require_networks(where: str, cidrs: Iterable[str]) -> None:
     """Raises RefusedError where one of them is no network."""
     for cidr in cidrs:
         try:
-            ipaddress.ip_network(cidr)
+            read_network(cidr)
         except ValueError as error:
             raise RefusedError(f"{where} names the network {cidr} ({error}). Correct it {AGAIN}") from None
 

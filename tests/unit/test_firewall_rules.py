@@ -68,7 +68,7 @@ def test_a_comment_cannot_be_more_than_a_comment(comment: str) -> None:
         opening("80", comment=comment)
 
 
-@pytest.mark.parametrize("cidr", ["10.0.0.7/8", "home", "10.0.0.0/33"])
+@pytest.mark.parametrize("cidr", ["10.0.0.7/8", "home", "10.0.0.0/33", "fe80::1%eth0"])
 def test_what_is_no_network_is_named(cidr: str) -> None:
     with pytest.raises(module.RefusedError, match=f"firewall_ports, port 80, names the network {cidr} "):
         opening("80", cidrs=[cidr])

@@ -44,6 +44,8 @@ VALUES: dict[str, tuple[dict[str, object], str]] = {
     "bind-open": ({"jupyter_bind": "0.0.0.0"}, "to the network in clear"),  # noqa: S104
     "bind-network": ({"jupyter_bind": "192.0.2.7"}, "to the network in clear"),
     "bind-name": ({"jupyter_bind": "localhost"}, "is no address"),
+    "bind-beyond": ({"jupyter_bind": "127.0.0.300"}, "is no address"),
+    "bind-network-of": ({"jupyter_bind": "127.0.0.0/8"}, "is no address"),
     "bind-line": ({"jupyter_bind": "127.0.0.1\n"}, "is no address"),
     "certificate-alone": ({"jupyter_bind": "::", "jupyter_certificate": "/etc/cert.pem"}, "belong together"),
     "certificate-relative": (
@@ -63,6 +65,10 @@ VALUES: dict[str, tuple[dict[str, object], str]] = {
     "option-old-name": ({"jupyter_options": {"NotebookApp.disable_check_xsrf": True}}, "disable_check_xsrf"),
     "lock": ({"jupyter_requirements": "jupyterlab>=4"}, "'jupyterlab>=4', is not of the shape name==version"),
     "lock-path": ({"jupyter_tensorboard_requirements": "/srv/lock.txt"}, "are texts of locks. Line 1 of the lock"),
+    "tensorboard-network": (
+        {"jupyter_tensorboard_allow_cidrs": ["::1", "300.1.1.1"]},
+        "jupyter_tensorboard_allow_cidrs takes addresses and networks such as 192.0.2.0/24, not 300.1.1.1.",
+    ),
     "memory": ({"jupyter_memory_high": "48 GB"}, "is no size"),
     "device": ({"jupyter_devices": ["char-drm"]}, "jupyter_devices takes entries"),
     "device-line": ({"jupyter_devices": ["char-drm rw\nUser=root"]}, "jupyter_devices takes entries"),

@@ -12,7 +12,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[2] / "dlhost"
 MODULES = sorted(PACKAGE.rglob("*.py"))
-FILTERS = sorted((PACKAGE.parent / "plugins" / "filter").glob("*.py"))
+IN_TEMPLATES = sorted(path for kind in ("filter", "test") for path in (PACKAGE.parent / "plugins" / kind).glob("*.py"))
 # A layer to those that it may import; `operations` keep records, whose documents and logs `render` makes.
 MAY_IMPORT = {
     "errors": set[str](),
@@ -77,9 +77,9 @@ def test_a_start_imports_nothing_heavy(module: str) -> None:
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
 
 
-@pytest.mark.parametrize("path", FILTERS, ids=lambda path: path.stem)
-def test_a_filter_brings_nothing_before_it_is_used(path: Path) -> None:
-    """For any filter of a collection Ansible loads all of them, in the process of each task that has one."""
+@pytest.mark.parametrize("path", IN_TEMPLATES, ids=lambda path: path.stem)
+def test_a_filter_or_test_brings_nothing_before_it_is_used(path: Path) -> None:
+    """For any filter, or test, of a collection Ansible loads all of them, in the process of each task that has one."""
     top = [node for node in ast.parse(path.read_text(encoding="utf-8")).body if isinstance(node, ast.ImportFrom)]
 
     assert {str(node.module).partition(".")[0] for node in top} <= sys.stdlib_module_names

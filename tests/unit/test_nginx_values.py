@@ -33,6 +33,11 @@ def person(name: str = "ada", words: str = "of the tests") -> dict[str, str]:
 # Quotes, what YAML takes for the end of a line, and a character beyond the first 65536.
 HARD = "of the \"'\\ \u2028 \u00e9 \U0001f600 tests"
 NAMED = {"nginx_proxy_server_names": ["a", "b", "c"]}
+CIDRS = "addresses and networks such as 192.0.2.0/24"
+NO_NETWORKS = [
+    *("home", "all", "300.1.1.1", "192.0.2", "10.0.0.0/33", "10.0.0.0/255.0.0.0", "10.0.0.0/", "10.0.0.0/-8"),
+    *("::g", "1:2", "2001:db8::/129", "fe80::1%eth0", "[::1]", "::1; allow all"),
+]
 VALUES: dict[str, tuple[dict[str, object], str]] = {
     "no-name": ({"nginx_proxy_server_names": []}, "The front has no name by which"),
     "name-url": ({"nginx_proxy_server_names": ["https://rig"]}, "not https://rig"),
@@ -87,8 +92,18 @@ VALUES: dict[str, tuple[dict[str, object], str]] = {
     "header-value": (sites(site(headers={"X-A": 'b" always; return 200 "'})), "For X-A that does not hold"),
     "header-hsts": (sites(site(headers={"strict-transport-security": "max-age=1"})), "Set nginx_proxy_hsts_max_age_s"),
     "size": (sites(site(max_body_size="1 GB")), "not 1 GB"),
-    "cidr": ({"nginx_proxy_allow_cidrs": ["home"]}, "not home"),
+    **{
+        f"cidr-{number}": (
+            {"nginx_proxy_allow_cidrs": ["::1", cidr]},
+            f"nginx_proxy_allow_cidrs takes {CIDRS}, not {cidr}.",
+        )
+        for number, cidr in enumerate(NO_NETWORKS)
+    },
     "cidr-of-a-site": (sites(site(allow_cidrs=["10.0.0.0/8; allow all"])), "not 10.0.0.0/8; allow all"),
+    "cidr-of-a-site-beyond": (
+        sites(site(allow_cidrs=["192.168.1.300/24"])),
+        f"allow_cidrs of a site takes {CIDRS}, not 192.168.1.300/24.",
+    ),
     "certificate": ({"nginx_proxy_certificate": "cert.pem"}, "absolute paths"),
     "key-directive": ({"nginx_proxy_certificate_key": "/a; b"}, "absolute paths"),
     "webroot-directive": ({"nginx_proxy_acme_webroot": "/a; b"}, "nginx_proxy_acme_webroot is an absolute path"),
@@ -125,6 +140,8 @@ VALUES: dict[str, tuple[dict[str, object], str]] = {
         ),
         "",
     ),
+    # nginx takes these, and warns of the first two: their low address bits are meaningless.
+    "networks": ({"nginx_proxy_allow_cidrs": ["10.0.0.1/8", "2001:DB8::1/32", "::ffff:192.0.2.1", "0.0.0.0/0"]}, ""),
     "everything-behind-one": (sites(site("/")), ""),
     "loopback": ({"nginx_proxy_server_names": ["rig", "localhost", "127.0.0.1", "::1"]}, ""),
     "nothing": ({}, ""),

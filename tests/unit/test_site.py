@@ -14,6 +14,7 @@ from tests.unit.plays import ansible_playbook
 # Nobody listens on port 1, so that the first role that looks at a host would lose it.
 HOST: dict[str, Any] = {"ansible_host": "127.0.0.1", "ansible_port": 1, "ansible_ssh_common_args": "-F /dev/null"}
 SITE = {"path": "/a/", "upstream": "http://127.0.0.1:8888"}
+PASSWORD = "horse/battery"  # noqa: S105
 WEB: dict[str, dict[str, Any]] = {
     "path": {"nginx_proxy_sites": [{**SITE, "path": "/a"}]},
     "undefined": {"nginx_proxy_sites": [{**SITE, "basic_auth": [{"name": "ada", "password": "{{ nobody_set_it }}"}]}]},
@@ -32,6 +33,16 @@ WORKSPACE: dict[str, dict[str, Any]] = {
     "relative": {"conda_channels": ["./channel"]},
     "home": {"conda_channels": ["~/channel"]},
     "prefix": {"conda_prefix": "/srv/my conda"},
+}
+# Each with groups whose roles are told of it under a name of their own.
+TOLD: dict[str, tuple[str, dict[str, Any], str]] = {
+    "names": ("workspace", {"tls_names": ["rig example"]}, "tls_names: 'rig example' is neither a host name"),
+    "desktops": ("desktop", {"vnc_web": True, "vnc_web_allow_cidrs": ["foo"]}, "vnc_web_allow_cidrs takes addresses"),
+    "boards": (
+        "workspace",
+        {"jupyter_tensorboard": True, "jupyter_tensorboard_allow_cidrs": ["300.1.1.1"]},
+        "jupyter_tensorboard_allow_cidrs takes addresses",
+    ),
 }
 REPOSITORY = Path(__file__).parents[2]
 
@@ -75,6 +86,26 @@ def test_values_are_refused_before_the_first_connection(tmp_path: Path) -> None:
     assert all(ended[name][1].startswith("conda_channels has ") for name in WORKSPACE if name != "prefix")
     assert "secret" not in ended["secret"][1]
     assert "/srv/my conda is no directory" in ended["prefix"][1]
+
+
+def test_what_is_refused_is_the_variable_that_was_set(tmp_path: Path) -> None:
+    users = {"vnc_users": [{"name": "ada"}], "jupyter_users": [{"name": "ada"}]}
+    common = {**HOST, **users, "vnc_password": PASSWORD, "jupyter_password": PASSWORD}
+    groups: dict[str, Any] = {"web": {"vars": {"tls_mode": "self_signed", "tls_names": ["rig.example.org"]}}}
+    groups["web"]["hosts"] = {name: {**common, **own} for name, (_group, own, _words) in TOLD.items()}
+    for group in {group for group, _own, _words in TOLD.values()}:
+        groups[group] = {"hosts": {name: {} for name in TOLD if TOLD[name][0] == group}}
+    document = play(tmp_path, groups, "dlhost.host.rules")
+    said = {
+        host: result["msg"]
+        for task in document["plays"][0]["tasks"]
+        for host, result in task["hosts"].items()
+        if result.get("failed")
+    }
+
+    assert {name: said[name][: len(words)] for name, (_group, _own, words) in TOLD.items()} == {
+        name: words for name, (_group, _own, words) in TOLD.items()
+    }
 
 
 def test_what_conda_is_to_take_away_may_come_from_anywhere(tmp_path: Path) -> None:

@@ -48,6 +48,11 @@ VALUES: dict[str, tuple[dict[str, object], str]] = {
     "viewers-sent-away": ({"vnc_options": {"NeverShared": True}}, "not NeverShared"),
     "ended-by-the-clock": ({"vnc_options": {"MaxIdleTime": 3600}}, "not MaxIdleTime"),
     "option-value": ({"vnc_options": {"FrameRate": "30 -localhost=0"}}, "true, false or a whole number"),
+    "web-text": ({"vnc_web_allow_cidrs": "192.0.2.0/24"}, "vnc_web_allow_cidrs is a list"),
+    "web-network": (
+        {"vnc_web_allow_cidrs": ["192.0.2.0/24", "10.0.0.0/33"]},
+        "vnc_web_allow_cidrs takes addresses and networks such as 192.0.2.0/24, not 10.0.0.0/33.",
+    ),
     "good": ({}, ""),
     "good-texts": ({"vnc_display": "9"}, ""),
     "good-own-password": ({"vnc_password": None, "vnc_users": [{"name": "ada", "password": 'x "y" z/'}]}, ""),
@@ -56,6 +61,7 @@ VALUES: dict[str, tuple[dict[str, object], str]] = {
         {
             "vnc_users": [{"name": "ada.l-1", "display": 99, "geometry": "7680x4320"}, {"name": "_g"}],
             "vnc_options": OPTIONS,
+            "vnc_web_allow_cidrs": ["192.0.2.7", "2001:db8::/32"],
         },
         "",
     ),
