@@ -521,7 +521,7 @@ def test_a_list_tells_how_each_host_stands_to_the_lock(rig: Rig) -> None:
     assert states(rig.document("list"))[0] == "stale"
     assert [line.split() for line in rig("list").stdout.splitlines()] == [
         ["lab", "stale,", "6", "packages"],
-        ["alpha", *"same packages as the lock".split()],
+        ["alpha", *["same", "packages", "as", "the", "lock"]],
         ["beta", "another", "lock:", "1", "package"],
     ]
 
