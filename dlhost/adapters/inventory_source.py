@@ -103,7 +103,10 @@ def load(
         UsageError: `limit` names no host.
     """
     if location.path.is_dir() and not any(path.is_file() for path in location.path.iterdir() if path.name[0] != "."):
-        raise InventoryError(f"Inventory {location.name} in {location.path} has no hosts.yml, so it has no hosts.")
+        raise InventoryError(
+            f"Inventory {location.name} in {location.path} has no hosts.yml, so it has no hosts. "
+            "Write one that names them under all.hosts, or move the directory away and run `dlhost init`."
+        )
     secrets: set[str] = set()
     settings = list(_settings(location, _decrypter(password), secrets))
     isolate_this_process()

@@ -338,6 +338,10 @@ def _scanned(address: str, port: int, kinds: str) -> list[HostKey]:
     if "SSH-2.0-" not in scan.stdout + scan.stderr:
         if "Connection closed" in scan.stderr or "Connection reset" in scan.stderr:
             raise UnreachableError(f"{address} port {port} {TURNED_AWAY}.")
+        if unknown := re.search(r"^getaddrinfo .*: (.+)$", scan.stderr, re.MULTILINE):
+            raise UnreachableError(
+                f"This machine knows no address of {address}: {unknown[1]}. Correct the name, or give the address."
+            )
         raise UnreachableError(
             f"{address} does not answer as an SSH server on port {port}. Is it on, and sshd running?"
         )

@@ -49,7 +49,8 @@ class _Commands(TyperGroup):
             _tell("Interrupted.", ExitCode.INTERRUPTED)
             raise typer.Exit(ExitCode.INTERRUPTED) from None
         except USAGE_ERROR as error:
-            # Its sentence for a person is Typer's own.
+            # Its sentence for a person is Typer's own, but for the words of the library that Typer asks.
+            error.message = error.message.removeprefix("Value error, ")
             _tell_as_json(error.format_message(), ExitCode.USAGE)
             raise
         except BrokenPipeError:

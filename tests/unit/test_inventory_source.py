@@ -282,7 +282,7 @@ def test_a_file_that_is_not_there_is_named(world: World, rig: Path) -> None:
     (rig / "hosts.yml").unlink()
     result = world("provision", "-i", "rig")
     assert result.exit_code == ExitCode.USAGE
-    assert re.search(r"Inventory rig in \S+ has no hosts\.yml", result.stderr)
+    assert re.search(r"Inventory rig in \S+ has no hosts\.yml.* under all\.hosts, or .* `dlhost init`", result.stderr)
 
 
 def test_a_file_for_a_misspelt_group_is_named(world: World, rig: Path) -> None:

@@ -156,6 +156,13 @@ def test_a_name_that_cannot_be_used_is_code_two(scanned: World, name: str) -> No
     assert name in result.stderr
 
 
+def test_a_profile_that_is_none_is_told_in_plain_words(world: World) -> None:
+    result = world(*INIT, "--profile", "cpu-onyl")
+
+    assert result.exit_code == ExitCode.USAGE
+    assert "for '--profile': 'cpu-onyl' is not one of 'home-rig', 'cloud-vm', 'cpu-only'" in result.stderr
+
+
 @pytest.mark.parametrize("name", ["on", "no", "7", "1e3", "0x1f", "null", "Yes", "1_000"])
 @pytest.mark.parametrize("user", ["no", "1000", "a:b", "ada # x", "{{ x }}"])
 def test_every_name_and_user_survives_yaml(name: str, user: str) -> None:

@@ -255,6 +255,12 @@ def test_no_ssh_server_means_no_host_keys(closed_port: int) -> None:
         openssh.scan_host_keys("127.0.0.1", closed_port)
 
 
+def test_a_name_without_an_address_is_said_to_be_unknown() -> None:
+    # No name service is asked for a name that cannot be one.
+    with pytest.raises(UnreachableError, match=r"knows no address of no\.\.such: .+\. Correct the name"):
+        openssh.scan_host_keys("no..such", 22)
+
+
 @pytest.fixture
 def turned_away() -> Iterator[int]:
     """A port where everybody is hung up on, as sshd does with an address it has seen too much of."""
