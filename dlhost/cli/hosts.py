@@ -22,7 +22,10 @@ def ssh_command(
     host: options.OneHost = "",
     command: Annotated[list[str], typer.Argument(help="A command to run instead of a shell, after --.")] = [],  # noqa: B006  Typer copies it
 ) -> None:
-    """Open a shell on a host, or run a command there; the exit code is the remote one."""
+    """Open a shell on a host, or run a command there.
+
+    The exit code is the remote one, and 255 where ssh itself failed.
+    """
     from dlhost.operations.remote import shell
 
     raise typer.Exit(shell(inventory, host, command, options.ask_secret()))

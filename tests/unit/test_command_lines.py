@@ -413,6 +413,17 @@ def test_a_shell_is_opened_on_the_port_that_answers(world: World, monkeypatch: p
     assert all("Port=2222" in command for command in commands)
 
 
+@pytest.mark.parametrize("code", [7, 255])
+def test_a_shell_ends_with_sshs_own_code_as_its_help_says(
+    world: World, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    monkeypatch.setattr(openssh, "connection_that_answers", lambda host, _: host.connection)
+    monkeypatch.setattr(openssh, "run_interactively", lambda _command: code)
+
+    assert world("ssh", *RIG, "--host", "alpha").exit_code == code
+    assert "255 where ssh itself failed" in " ".join(world("ssh", "-h").stdout.split())
+
+
 REFUSED: list[tuple[dict[str, str], tuple[str, ...], str]] = [
     ({"distribution": "fedora", "version": "42", "pretty_name": "Fedora 42"}, (), r"Fedora 42.*Debian 12, 13; Ubuntu"),
     ({"distribution": "", "version": "", "pretty_name": ""}, (), r"an unknown system.*Supported: Debian"),
