@@ -14,6 +14,8 @@ from ansible_collections.dlhost.host.plugins.module_utils.networks import read_n
 from ansible_collections.dlhost.host.plugins.module_utils.service_host import AGAIN, RefusedError
 
 LAST_PORT = 65535
+# Three tries to log in, each of which may wait 10 s for an answer, with 3 s between them, and room for a slow host.
+MINIMUM_TIMEOUT_S = 60
 # nft takes a number that begins with 0 for an octal one.
 PORT = re.compile(r"[1-9][0-9]{0,4}(-[1-9][0-9]{0,4})?")
 INTERFACE = re.compile(r"[^\s\"/*]{1,14}[^\s\"/]?")
@@ -89,6 +91,19 @@ class Opening:
 def with_ssh_ports(text: str, ports: Iterable[int]) -> str:
     """A text of rules() that lets SSH in on these ports, too."""
     return SSH_PORTS.sub(lambda found: _listed({*map(int, found[0].split(",")), *ports}), text, count=1)
+
+
+def require_values(request: dict) -> None:
+    """Raises RefusedError where an argument of the module can be meant on no host."""
+    if request["guard_timeout_s"] < MINIMUM_TIMEOUT_S:
+        raise RefusedError(
+            f"firewall_guard_timeout_s is {request['guard_timeout_s']}, and a login needs at least "
+            f"{MINIMUM_TIMEOUT_S} seconds. Raise it {AGAIN}"
+        )
+    require_networks("firewall_ssh_cidrs", request["ssh_cidrs"])
+    require_interfaces(request["trusted_interfaces"])
+    for port in request["ports"]:
+        Opening.from_argument(port)
 
 
 def require_networks(where: str, cidrs: Iterable[str]) -> None:

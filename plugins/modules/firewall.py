@@ -131,8 +131,7 @@ from ansible_collections.dlhost.host.plugins.module_utils.firewall_host import (
 from ansible_collections.dlhost.host.plugins.module_utils.firewall_rules import (
     Opening,
     is_within,
-    require_interfaces,
-    require_networks,
+    require_values,
     rules,
 )
 from ansible_collections.dlhost.host.plugins.module_utils.guarded_module import TEXTS, serve
@@ -154,8 +153,22 @@ from ansible_collections.dlhost.host.plugins.module_utils.sshd_host import (
 )
 from ansible_collections.dlhost.host.plugins.module_utils.way_back import FIREWALL_WAY_BACK, PutBack, is_any_armed
 
-# Three tries to log in, each of which may wait 10 s for an answer, with 3 s between them, and room for a slow host.
-MINIMUM_TIMEOUT_S = 60
+ARGUMENTS = {
+    "ssh_cidrs": TEXTS,
+    "ports": {
+        "type": "list",
+        "elements": "dict",
+        "default": [],
+        "options": {
+            "port": {"type": "str", "required": True},
+            "protocol": {"type": "str", "choices": ["tcp", "udp"], "default": "tcp"},
+            "cidrs": TEXTS,
+            "comment": {"type": "str", "default": ""},
+        },
+    },
+    "trusted_interfaces": TEXTS,
+    "login_port": {"type": "int", "default": 0},
+}
 SSHD_UNKNOWN = "the ports of sshd, because openssh-server is not installed yet"
 
 
@@ -198,28 +211,7 @@ class Plan:
 
 
 def main() -> None:
-    serve(
-        {
-            "ssh_cidrs": TEXTS,
-            "ports": {
-                "type": "list",
-                "elements": "dict",
-                "default": [],
-                "options": {
-                    "port": {"type": "str", "required": True},
-                    "protocol": {"type": "str", "choices": ["tcp", "udp"], "default": "tcp"},
-                    "cidrs": TEXTS,
-                    "comment": {"type": "str", "default": ""},
-                },
-            },
-            "trusted_interfaces": TEXTS,
-            "login_port": {"type": "int", "default": 0},
-        },
-        FIREWALL_WAY_BACK,
-        plan=foresee,
-        apply=apply,
-        confirm=confirm,
-    )
+    serve(ARGUMENTS, FIREWALL_WAY_BACK, plan=foresee, apply=apply, confirm=confirm)
 
 
 def foresee(request: dict) -> dict[str, object]:
@@ -296,14 +288,8 @@ def make_plan(request: dict) -> Plan:
 
 def refuse(request: dict) -> None:
     """Raise a RefusedError where the host cannot have it, or the controller could not come back."""
-    if request["guard_timeout_s"] < MINIMUM_TIMEOUT_S:
-        raise RefusedError(
-            f"firewall_guard_timeout_s is {request['guard_timeout_s']}, and a login needs at least "
-            f"{MINIMUM_TIMEOUT_S} seconds. Raise it {AGAIN}"
-        )
+    require_values(request)
     cidrs = request["ssh_cidrs"]
-    require_networks("firewall_ssh_cidrs", cidrs)
-    require_interfaces(request["trusted_interfaces"])
     refuse_other_firewalls()
     connection = find_connection()
     if cidrs and connection.port and not is_within(connection.client, cidrs):
