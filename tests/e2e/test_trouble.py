@@ -85,14 +85,16 @@ def test_values_of_the_last_role_are_refused_before_the_first_has_acted(dlhost: 
     bare = make_host()
     dlhost.begin("rig", bare, workspace=True)
     site = "path: /mine/, upstream: 'http://127.0.0.1:9000'"
-    for wrong, said in {
-        "path: /mine, upstream: 'http://127.0.0.1:9000'": "/mine is not like that",
-        f"{site}, basic_auth: [{{name: ada, password: '{{{{ nobody_set_it }}}}'}}]": "'nobody_set_it' is undefined",
-    }.items():
+    password = f"{site}, basic_auth: [{{name: ada, password: '{{{{ %s }}}}'}}]"
+    for wrong, code, said in (
+        ("path: /mine, upstream: 'http://127.0.0.1:9000'", 5, "/mine is not like that"),
+        (password % "nobody_set_it | trim", 5, "'nobody_set_it' is undefined"),
+        (password % "nobody_set_it", 2, "nginx_proxy_sites[0].basic_auth[0].password takes the value of nobody_set_it"),
+    ):
         set_variable(dlhost, f"nginx_proxy_sites: [{{{wrong}}}]")
         done = dlhost.run("provision", "-i", "rig", "--yes")
-        assert done.returncode == 5, done.stdout + done.stderr
-        assert said in done.stdout
+        assert done.returncode == code, done.stdout + done.stderr
+        assert said in done.stdout + done.stderr
         assert "Traceback" not in done.stdout + done.stderr
     assert "absent" in bare.execute("test -e /etc/dlhost || echo absent")
 

@@ -795,7 +795,9 @@ def test_what_a_role_cannot_do_without_is_missed_before_a_connection(world: Worl
         ("x: 1\n", ("--skip", "portal"), "beta, gamma lack portal_password"),
         ("x: 1\n", ("--limit", "alpha"), ""),
         ("x: 1\n", ("--limit", "beta"), "beta lacks portal_password"),
-        ("portal_password: '{{ elsewhere }}'\n", (), ""),
+        ("portal_password: '{{ elsewhere }}'\nelsewhere: correct horse\n", (), ""),
+        ("portal_password: '{{ elsewhere }}'\n", ("-e", "elsewhere=secret"), ""),
+        ("portal_password: '{{ elsewhere }}'\n", (), "takes the value of elsewhere, which nothing sets"),
     ],
 )
 def test_only_a_host_that_gets_the_role_needs_its_variables(
