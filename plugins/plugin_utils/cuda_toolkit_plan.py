@@ -24,7 +24,8 @@ LINK = "/usr/local/cuda"
 # release by itself; cuda-runtime-12-9 brings a driver too. cuda-compiler-12-9 alone has not the runtime's headers.
 NVIDIA_PACKAGES = {"toolkit": "cuda-toolkit-{}", "compiler": "cuda-minimal-build-{}", "runtime": "cuda-libraries-{}"}
 DISTRIBUTION_PACKAGE = "nvidia-cuda-toolkit"
-# nvcc has the processor's part of a program compiled by it.
+# nvcc has the processor's part of a program compiled by it. Debian 12's comes with an older one for that, and yet ends
+# without this one: "Failed to preprocess host compiler properties".
 HOST_COMPILER = "g++"
 # What belongs to one release of NVIDIA's packages, among which are many that the one asked for has brought along.
 RELEASE_PACKAGES = ("cuda-*-{}", "cuda-toolkit-{}-config-common", "lib*-{}", "gds-tools-{}", "nvidia-gds-{}")
@@ -116,7 +117,7 @@ def _of_driver(installed: Iterable[str]) -> list[str]:
 
 def _packages(wanted: Sequence[str], settings: Settings) -> list[str]:
     if not settings.from_nvidia:
-        return [DISTRIBUTION_PACKAGE]
+        return [DISTRIBUTION_PACKAGE, HOST_COMPILER]
     names = [NVIDIA_PACKAGES[settings.packages].format(release.replace(".", "-")) for release in wanted]
     return names + ([HOST_COMPILER] if settings.packages != "runtime" else [])
 

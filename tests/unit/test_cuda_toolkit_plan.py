@@ -132,8 +132,8 @@ def test_it_is_accepted(planned: Any, seen: Any, settings: Any, pairs: Any) -> N
         ({"versions": ["12.9", "13.0"]}, ["cuda-toolkit-12-9", "cuda-toolkit-13-0", "g++"]),
         ({"packages": "compiler"}, ["cuda-minimal-build-12-9", "g++"]),
         ({"packages": "runtime"}, ["cuda-libraries-12-9"]),
-        ({"source": "distro", "versions": ["11.8"]}, ["nvidia-cuda-toolkit"]),
-        ({"source": "distro", "versions": ["11.8"], "packages": "compiler"}, ["nvidia-cuda-toolkit"]),
+        ({"source": "distro", "versions": ["11.8"]}, ["nvidia-cuda-toolkit", "g++"]),
+        ({"source": "distro", "versions": ["11.8"], "packages": "compiler"}, ["nvidia-cuda-toolkit", "g++"]),
     ],
 )
 def test_no_package_brings_a_driver(planned: Any, settings: Any, packages: list[str]) -> None:
