@@ -35,6 +35,12 @@ until [ -s "$place/status" ] || [ $beats -gt $((limit_s * 5 + 100)) ]; do
   # Where nobody listens any more, as after Ctrl-C, nobody computes either.
   if ! echo 2>/dev/null; then
     kill "$(cat "$place/pid")"
+    # What is written while its directory is removed would stay; timeout kills after five seconds what does not end.
+    beats=0
+    until [ -s "$place/status" ] || [ $beats -gt 30 ]; do
+      sleep 0.2
+      beats=$((beats + 1))
+    done
     exit 1
   fi
 done
