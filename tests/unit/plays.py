@@ -33,6 +33,17 @@ def results(
             yield task["task"]["name"], host, result
 
 
+def rules_of(role: str) -> dict[str, Any]:
+    """The task that judges what the role is to do, as playbooks/rules.yml has it."""
+    return {"ansible.builtin.import_role": {"name": f"dlhost.host.{role}", "tasks_from": "rules"}}
+
+
+def refusals(directory: Path, role: str, hosts: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    """Host to what the role's rules say against its variables; a host that they let pass is not among them."""
+    ran = results(directory, hosts, [rules_of(role)])
+    return {host: str(result["msg"]) for _task, host, result in ran if result.get("failed")}
+
+
 def ansible_playbook(
     directory: Path, playbook: str, *arguments: str, **environment: str
 ) -> subprocess.CompletedProcess[str]:

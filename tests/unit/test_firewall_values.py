@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.unit.plays import results
+from tests.unit.plays import refusals
 
 VALUES: dict[str, tuple[dict[str, object], str]] = {
     "port": ({"firewall_ports": [{"port": 70000}]}, "firewall_ports names port 70000; a port is 1 to 65535"),
@@ -53,9 +53,7 @@ VALUES: dict[str, tuple[dict[str, object], str]] = {
 def said(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """What the role said to each value; nothing to a good one."""
     hosts = {name: {"firewall_state": "present"} | variables for name, (variables, _words) in VALUES.items()}
-    rules = {"ansible.builtin.import_role": {"name": "dlhost.host.firewall", "tasks_from": "rules"}}
-    ran = results(tmp_path_factory.mktemp("values"), hosts, [rules])
-    return {host: str(result["msg"]) for _task, host, result in ran if result.get("failed")}
+    return refusals(tmp_path_factory.mktemp("values"), "firewall", hosts)
 
 
 @pytest.mark.parametrize("name", [name for name, (_variables, words) in VALUES.items() if words])

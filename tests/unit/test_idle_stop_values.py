@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.plays import results
+from tests.unit.plays import refusals, results, rules_of
 
 NIGHT = {"begin": "22:00", "end": "06:00"}
 VALUES: dict[str, tuple[dict[str, object], str]] = {
@@ -39,15 +39,14 @@ VALUES: dict[str, tuple[dict[str, object], str]] = {
         "",
     ),
 }
-RULES = {"ansible.builtin.import_role": {"name": "dlhost.host.idle_stop", "tasks_from": "rules"}}
+RULES = rules_of("idle_stop")
 
 
 @pytest.fixture(scope="module")
 def said(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """What the role said to each value; nothing to a good one."""
     hosts = {name: {"idle_stop_after_minutes": 30} | variables for name, (variables, _words) in VALUES.items()}
-    ran = results(tmp_path_factory.mktemp("values"), hosts, [RULES])
-    return {host: str(result["msg"]) for _task, host, result in ran if result.get("failed")}
+    return refusals(tmp_path_factory.mktemp("values"), "idle_stop", hosts)
 
 
 @pytest.mark.parametrize("name", [name for name, (_variables, words) in VALUES.items() if words])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.unit.plays import results
+from tests.unit.plays import refusals
 
 SECRET = "ghp_s3cret"  # noqa: S105
 HOLDS = "An address in projects_users holds a password or token"
@@ -39,9 +39,7 @@ def said(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         name: {"projects_users": [{"name": "ada", "repositories": [{"url": url}]}]}
         for name, (url, _words) in ADDRESSES.items()
     }
-    rules = {"ansible.builtin.import_role": {"name": "dlhost.host.projects", "tasks_from": "rules"}}
-    ran = results(tmp_path_factory.mktemp("values"), hosts, [rules])
-    return {host: str(result["msg"]) for _task, host, result in ran if result.get("failed")}
+    return refusals(tmp_path_factory.mktemp("values"), "projects", hosts)
 
 
 @pytest.mark.parametrize("name", [name for name, (_url, words) in ADDRESSES.items() if words])

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from dlhost.adapters.ansible_env import collections_path
-from tests.unit.plays import results
+from tests.unit.plays import refusals, results, rules_of
 
 ROLE = collections_path() / "ansible_collections/dlhost/host/roles/vnc"
 PASSWORD = "horse/battery"  # noqa: S105
@@ -66,7 +66,7 @@ VALUES: dict[str, tuple[dict[str, object], str]] = {
         "",
     ),
 }
-RULES = {"ansible.builtin.import_role": {"name": "dlhost.host.vnc", "tasks_from": "rules"}}
+RULES = rules_of("vnc")
 
 
 @pytest.fixture(scope="module")
@@ -78,8 +78,7 @@ def said(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         name: {key: value for key, value in (common | variables).items() if value is not None}
         for name, (variables, _words) in VALUES.items()
     }
-    ran = results(tmp_path_factory.mktemp("values"), hosts, [RULES])
-    return {host: str(result["msg"]) for _task, host, result in ran if result.get("failed")}
+    return refusals(tmp_path_factory.mktemp("values"), "vnc", hosts)
 
 
 @pytest.mark.parametrize("name", [name for name, (_variables, words) in VALUES.items() if words])

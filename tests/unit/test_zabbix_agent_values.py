@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.unit.plays import results
+from tests.unit.plays import refusals
 
 KEY = "0123456789abcdefABCDEF0123456789"
 API = "https://zabbix.example.org/zabbix/"
@@ -53,7 +53,6 @@ VALUES: dict[str, tuple[dict[str, object], str]] = {
     "good-release-as-number": ({"zabbix_agent_release": 7.2}, ""),
     "good-absent": ({"zabbix_agent_state": "absent", "zabbix_agent_server": None, "zabbix_agent_psk_secret": None}, ""),
 }
-RULES = {"ansible.builtin.import_role": {"name": "dlhost.host.zabbix_agent", "tasks_from": "rules"}}
 
 
 @pytest.fixture(scope="module")
@@ -65,8 +64,7 @@ def said(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         name: {key: value for key, value in (common | variables).items() if value is not None}
         for name, (variables, _words) in VALUES.items()
     }
-    ran = results(tmp_path_factory.mktemp("values"), hosts, [RULES])
-    return {host: str(result["msg"]) for _task, host, result in ran if result.get("failed")}
+    return refusals(tmp_path_factory.mktemp("values"), "zabbix_agent", hosts)
 
 
 @pytest.mark.parametrize("name", [name for name, (_variables, words) in VALUES.items() if words])

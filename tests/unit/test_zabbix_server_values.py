@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.unit.plays import results
+from tests.unit.plays import results, rules_of
 
 PASSWORD = "horse/battery"  # noqa: S105
 ROLE = Path(__file__).parents[2] / "roles/zabbix_server"
@@ -30,7 +30,7 @@ VALUES: dict[str, tuple[dict[str, object], str]] = {
     "good-name": ({"zabbix_server_name": 'Ada\'s "rig" \\ ä?>'}, ""),
     "good-absent": ({"zabbix_server_state": "absent", "zabbix_server_admin_password": None}, ""),
 }
-RULES = {"ansible.builtin.import_role": {"name": "dlhost.host.zabbix_server", "tasks_from": "rules"}}
+RULES = rules_of("zabbix_server")
 RENDERED = {"ansible.builtin.debug": {"msg": "{{ lookup('ansible.builtin.template', 'files.yml.j2') }}"}}
 
 
