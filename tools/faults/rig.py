@@ -25,7 +25,7 @@ PROGRAM = Path(sys.executable).with_name("dlhost")
 MARK = "DLHOST_FAULTS_RUN"
 # The benchmark lets an old client in besides.
 SETTINGS = {"ssh_hardening_crypto": "strict", "firewall_state": "present"}
-# Apt waits for its lock for 300 s.
+# Apt waits for its lock for 300 s, and the first run of a host that is for everything fetches as much as a gigabyte.
 RUN_TIMEOUT_S = 1200
 # The room that a run asks for, and little more: what fills the disk is this machine's memory.
 OWN_DISK = """
