@@ -43,7 +43,7 @@ PARTS: Mapping[str, Part] = MappingProxyType(
             {"idle_stop_after_minutes": 60, "idle_stop_dry_run": True},
         ),
         "tensorboard": Part(("workspace",), (f"dlhost-tensorboard@{USER}.service",), {"jupyter_tensorboard": True}),
-        # Whether anything answers behind it is not what is asked.
+        # Behind it is what redirects to it: verify wants an answer, and no other part is sure to be there.
         "basic_auth": Part(
             ("web",),
             (),
@@ -51,7 +51,7 @@ PARTS: Mapping[str, Part] = MappingProxyType(
                 "nginx_proxy_sites": [
                     {
                         "path": "/own/",
-                        "upstream": "http://127.0.0.1:9",
+                        "upstream": "http://127.0.0.1:80",
                         "basic_auth": [{"name": USER, "password": "{{ jupyter_password }}"}],
                     }
                 ]
