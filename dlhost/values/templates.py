@@ -41,7 +41,7 @@ def templates_in(name: str, value: Any, path: Path = ()) -> Iterator[tuple[str, 
 def unset_in(template: str, known: Collection[str]) -> tuple[str, ...]:
     """The variables that a template puts out as they are and that nothing sets, so that rendering it fails.
 
-    One that a filter or a test is asked of may have a default, so it is not among them.
+    One that a filter is asked of may have a default, and what stands within an if or a loop may never be reached.
 
     Raises:
         ValueError: It is no valid template; the message says nothing of its text, which may be a secret.
@@ -52,9 +52,7 @@ def unset_in(template: str, known: Collection[str]) -> tuple[str, ...]:
         parsed = Environment(extensions=EXTENSIONS).parse(template)  # noqa: S701  nothing is rendered.
     except TemplateSyntaxError:
         raise ValueError("No template that Jinja can read.") from None
-    put_out = (
-        part for output in parsed.find_all(nodes.Output) for part in output.nodes if isinstance(part, nodes.Name)
-    )
+    put_out = [part for output in parsed.body if isinstance(output, nodes.Output) for part in output.nodes]
     free = meta.find_undeclared_variables(parsed)
-    names = dict.fromkeys(part.name for part in put_out if part.name in free)
+    names = dict.fromkeys(part.name for part in put_out if isinstance(part, nodes.Name) and part.name in free)
     return tuple(name for name in names if name not in known and name not in MAGIC and not name.startswith("ansible_"))

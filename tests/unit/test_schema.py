@@ -174,6 +174,7 @@ def test_a_secret_that_is_taken_for_a_template_is_set_anew_and_not_shown() -> No
         "{{ ansible_hostname }} {{ inventory_dir }}",
         "{{ wiki | default('none') }}",
         "{{ wiki.password if wiki is defined else '' }}",
+        "{% if wiki is defined %}{{ wiki }}{% endif %}",
         "{% for name in groups.all %}{{ name }}{% endfor %}",
         Literal("{{ wiki }} {% of"),
     ],
