@@ -34,6 +34,7 @@ from dlhost.values.checks import CheckResult
 from dlhost.values.inventory import Host, Location
 from dlhost.values.record import run_id
 from dlhost.values.status import NO_ANSWER, Status
+from dlhost.values.templates import is_template
 
 FIND_S = 30
 # All works of one framework: a slow processor takes minutes for a large picture.
@@ -168,7 +169,7 @@ def _machine(request: Request, host: Host, sockets: Path, outside: Outside) -> M
 
 def _plain(value: object) -> str:
     """A variable's text, empty for a template: only a run knows what that comes to."""
-    return value if isinstance(value, str) and "{{" not in value else ""
+    return value if isinstance(value, str) and not is_template(value) else ""
 
 
 def _of_environment(

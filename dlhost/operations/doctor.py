@@ -34,6 +34,7 @@ from dlhost.values.new_inventory import DEMO
 from dlhost.values.preflight import Contact, Probe
 from dlhost.values.redaction import redaction
 from dlhost.values.schema import RoleSchema
+from dlhost.values.templates import is_template
 
 Question = tuple[str, Callable[[], str]]
 CONTROLLER: tuple[Question, ...] = (
@@ -213,4 +214,4 @@ def _indexes(roles: Mapping[str, Mapping[str, Any]]) -> list[str]:
         found.append(str(index or PYPI))
     if (repository := roles.get("nvidia_repo")) is not None and repository["nvidia_repo_source"] != "distro":
         found.append(str(repository["nvidia_repo_url"] or NVIDIA))
-    return [index for index in found if "{{" not in index]
+    return [index for index in found if not is_template(index)]

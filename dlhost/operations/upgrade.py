@@ -20,6 +20,7 @@ from dlhost.operations.run import Judged, Request
 from dlhost.values.checks import CheckResult
 from dlhost.values.inventory import Host, Inventory
 from dlhost.values.run import RunReport
+from dlhost.values.templates import is_template
 from dlhost.values.upgrade import HostUpgrade, Outcome, Upgrade, question
 
 BRANCH = "nvidia_driver_branch"
@@ -107,7 +108,7 @@ def _require_free(inventory: Inventory, branch: str, due: Sequence[tuple[Host, s
     for host, _ in due:
         release = str(host.variables.get(RELEASE, ""))
         # What a template stands for, the role's rules judge.
-        if release and "{{" not in release and (newest or branch_of(release) != branch):
+        if release and not is_template(release) and (newest or branch_of(release) != branch):
             said = [
                 setting for setting in inventory.settings if (setting.name, str(setting.value)) == (RELEASE, release)
             ]
