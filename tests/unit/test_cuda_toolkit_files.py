@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.unit.cuda_world import ADA, facts
-from tests.unit.plays import results
+from tests.unit.plays import results, rules_of
 
 ROLE = Path(__file__).parents[2] / "roles" / "cuda_toolkit"
 LINKER = "/etc/ld.so.conf.d/000-dlhost-cuda.conf"
@@ -33,7 +33,7 @@ HOSTS: dict[str, tuple[dict[str, Any], str, list[str], bool]] = {
 
 @pytest.fixture(scope="module")
 def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
-    rules = {"ansible.builtin.import_role": {"name": "dlhost.host.cuda_toolkit", "tasks_from": "rules"}}
+    rules = rules_of("cuda_toolkit")
     shown = {"files": "{{ __cuda_toolkit_files }}", "unlinked": "{{ __cuda_toolkit_unlinked }}"}
     directory = tmp_path_factory.mktemp("files")
     # Where the role's own tasks find them by themselves.

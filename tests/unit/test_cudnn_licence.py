@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from tests.unit.cuda_world import ADA, facts
-from tests.unit.plays import results
+from tests.unit.plays import results, rules_of
 
 HOSTS: dict[str, tuple[Any, dict[str, Any], bool]] = {
     "new": (facts(ADA), {}, True),
@@ -27,7 +27,7 @@ def said(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     main = yaml.safe_load((Path(__file__).parents[2] / "roles/cudnn/tasks/main.yml").read_text())
     (task,) = (task for task in main if "licence" in str(task.get("ansible.builtin.debug", "")))
     # For the role's variables.
-    rules = {"ansible.builtin.import_role": {"name": "dlhost.host.cudnn", "tasks_from": "rules"}}
+    rules = rules_of("cudnn")
     hosts = {
         name: {
             "ansible_python_interpreter": sys.executable,

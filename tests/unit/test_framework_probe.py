@@ -23,7 +23,7 @@ from dlhost.adapters.ansible_env import collections_path
 from tests.unit.apt_host import PLUGINS
 from tests.unit.framework_environments import VERSIONS, activation, furnish, new_environment
 from tests.unit.nvidia_host import with_driver
-from tests.unit.plays import results
+from tests.unit.plays import results, rules_of
 
 EACH = pytest.mark.parametrize("name", VERSIONS)
 
@@ -248,7 +248,7 @@ def verdicts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, An
     *_others, reporting = verify
     (check,) = (it for it in reporting["dlhost.host.report_checks"]["checks"] if it["id"] == "computes")
     tasks = [
-        {"ansible.builtin.import_role": {"name": "dlhost.host.nvidia_driver", "tasks_from": "rules"}},
+        rules_of("nvidia_driver"),
         probing,
         {"dlhost.host.report_checks": {"role": "nvidia_driver", "checks": [check]}},
     ]

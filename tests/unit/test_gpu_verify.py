@@ -15,7 +15,7 @@ import yaml
 from dlhost.adapters.ansible_env import plugin_util
 from tests.unit.cuda_world import ADA, alternatives, facts
 from tests.unit.nvidia_host import NEWEST, RUNNING, limited, module, over, package, with_driver
-from tests.unit.plays import results
+from tests.unit.plays import results, rules_of
 
 Verdicts = dict[str, dict[str, dict[str, str]]]
 
@@ -23,7 +23,7 @@ Verdicts = dict[str, dict[str, dict[str, str]]]
 def verdicts(directory: Path, role: str, hosts: dict[str, dict[str, Any]]) -> Verdicts:
     """Host to check to its result; each host is told by the variables that the role's look and probes would set."""
     verify = yaml.safe_load((Path(__file__).parents[2] / "roles" / role / "tasks" / "verify.yml").read_text())
-    tasks = [{"ansible.builtin.import_role": {"name": f"dlhost.host.{role}", "tasks_from": "rules"}}, verify[-1]]
+    tasks = [rules_of(role), verify[-1]]
     known = {"ansible_python_interpreter": sys.executable}
     return {
         host: {check["id"].removeprefix(f"{role}."): check for check in result["dlhost_checks"]}

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.unit.plays import results
+from tests.unit.plays import results, rules_of
 
 PASSWORD = "correct horse"  # noqa: S105
 HASH = "argon2:$argon2id$v=19$m=10240,t=10,p=8$1rOV7b8YeRQ9Gfqlo83mzw$x7BWOGyfQrGAB9cVFRDvbyaFDRIdSyi1JK3GLvi1Mmo"
@@ -110,7 +110,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, object]
         name: {key: value for key, value in (common | variables).items() if value is not None}
         for name, (variables, _words) in VALUES.items()
     }
-    rules = {"ansible.builtin.import_role": {"name": "dlhost.host.jupyter", "tasks_from": "rules"}}
+    rules = rules_of("jupyter")
     remote = "{{ __jupyter_settings['ServerApp.allow_remote_access'] }}"
     show = {"ansible.builtin.debug": {"msg": {"sites": "{{ jupyter_proxy_sites }}", "remote": remote}}}
     found: dict[str, dict[str, object]] = {name: {} for name in VALUES}

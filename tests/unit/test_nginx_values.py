@@ -7,7 +7,7 @@ import json
 import pytest
 
 from dlhost.adapters.ansible_env import collections_path
-from tests.unit.plays import results
+from tests.unit.plays import results, rules_of
 
 TEMPLATE = "ansible_collections/dlhost/host/roles/nginx_proxy/templates/dlhost.conf.j2"
 
@@ -157,7 +157,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, str]]:
     """What the role said to each value, and what it would have nginx read."""
     directory = tmp_path_factory.mktemp("values")
     hosts = {name: variables for name, (variables, _words) in VALUES.items()}
-    rules = {"ansible.builtin.import_role": {"name": "dlhost.host.nginx_proxy", "tasks_from": "rules"}}
+    rules = rules_of("nginx_proxy")
     text = f"{{{{ lookup('ansible.builtin.template', '{collections_path()}/{TEMPLATE}') }}}}"
     show = {"ansible.builtin.debug": {"msg": text}}
     passed = {"ansible.builtin.debug": {"msg": PASSED}, "name": "Pass on"}

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.unit.nvidia_host import NEWEST, RUNNING, host, module, package, with_driver
-from tests.unit.plays import results
+from tests.unit.plays import results, rules_of
 
 OPTIONS = "nvidia_driver_module_options takes modules that begin with nvidia"
 PYTHONS = "nvidia_driver_computing_pythons takes a list of absolute paths, such as /opt/envs/torch/bin/python"
@@ -111,7 +111,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
     settings |= {name: {"kernel": facts} for name, (facts, _words) in KERNELS.items()}
     settings["gone"] = GONE
     hosts = {name: _variables(**values) for name, values in settings.items()}
-    rules = {"ansible.builtin.import_role": {"name": "dlhost.host.nvidia_driver", "tasks_from": "rules"}}
+    rules = rules_of("nvidia_driver")
     files = {
         "ansible.builtin.debug": {"msg": {"files": "{{ __nvidia_driver_files }}"}},
         "when": "'seen' in __nvidia_driver_look.case",

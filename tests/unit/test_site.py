@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from dlhost.adapters import gpu_stack
-from tests.unit.plays import ansible_playbook
+from tests.unit.plays import ansible_playbook, rules_of
 
 # Nobody listens on port 1, so that the first role that looks at a host would lose it.
 HOST: dict[str, Any] = {"ansible_host": "127.0.0.1", "ansible_port": 1, "ansible_ssh_common_args": "-F /dev/null"}
@@ -110,7 +110,7 @@ def test_what_is_refused_is_the_variable_that_was_set(tmp_path: Path) -> None:
 
 def test_what_conda_is_to_take_away_may_come_from_anywhere(tmp_path: Path) -> None:
     host = {**HOST, "conda_channels": ["defaults"], "conda_state": "absent"}
-    rules = {"ansible.builtin.import_role": {"name": "dlhost.host.conda", "tasks_from": "rules"}}
+    rules = rules_of("conda")
     (tmp_path / "play.json").write_text(json.dumps([{"hosts": "all", "gather_facts": False, "tasks": [rules]}]))
     document = play(tmp_path, {"workspace": {"hosts": {"rig": host}}}, "play.json")
 

@@ -13,7 +13,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 
-from tests.unit.plays import ansible_playbook, results
+from tests.unit.plays import ansible_playbook, results, rules_of
 from tests.unit.tls_world import CA, KEYS, OTHER_CA, SETTINGS, Host, certificate_pem, key_pem, plugin
 
 PROVIDED = {"mode": "provided", "certificate": certificate_pem(KEYS["p256"]), "certificate_key": key_pem(KEYS["p256"])}
@@ -248,7 +248,7 @@ def test_playbooks_know_whether_every_browser_trusts_the_certificate(tmp_path: P
         "gone": ({**given_by("Let's Encrypt"), "tls_state": "absent"}, False),
     }
     shown = {"name": "Show", "ansible.builtin.debug": {"msg": "{{ tls_is_trusted }}"}}
-    role = {"ansible.builtin.import_role": {"name": "dlhost.host.tls", "tasks_from": "rules"}}
+    role = rules_of("tls")
     hosts = {name: variables for name, (variables, _expected) in cases.items()}
     seen = results(tmp_path, hosts, [shown, role])
     assert {host: result["msg"] for task, host, result in seen if task == "Show"} == {
@@ -258,7 +258,7 @@ def test_playbooks_know_whether_every_browser_trusts_the_certificate(tmp_path: P
 
 def test_a_blank_authority_of_the_directory_is_none(tmp_path: Path) -> None:
     shown = {"name": "Show", "ansible.builtin.debug": {"msg": "{{ [tls_anchors, __tls_acme_order.has_ca] | to_json }}"}}
-    role = {"ansible.builtin.import_role": {"name": "dlhost.host.tls", "tasks_from": "rules"}}
+    role = rules_of("tls")
     needed = {"tls_names": ["rig"], "tls_ca_certificate": CA.certificate, "tls_ca_key": CA.key}
     acme = {"tls_mode": "acme", "tls_acme_email": "a@example.org", "tls_acme_directory": "https://acme.example/dir"}
     seen = results(tmp_path, {"rig": {**needed, **acme, "tls_acme_ca": " \n"}}, [shown, role])

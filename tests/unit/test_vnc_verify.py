@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.unit.plays import results
+from tests.unit.plays import results, rules_of
 
 ROLE = Path(__file__).parents[2] / "roles" / "vnc"
 SESSION = ["Xtigervnc", "xfce4-session", "xfwm4"]
@@ -33,7 +33,7 @@ DESKTOPS: dict[str, tuple[list[dict[str, Any]], str, str]] = {
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
     """The check of each case."""
     report = yaml.safe_load((ROLE / "tasks" / "verify.yml").read_text())[-1]
-    tasks = [{"ansible.builtin.import_role": {"name": "dlhost.host.vnc", "tasks_from": "rules"}}, report]
+    tasks = [rules_of("vnc"), report]
     common = {
         "vnc_users": [{"name": "ada"}, {"name": "grace"}],
         "vnc_password": "horse/battery",
